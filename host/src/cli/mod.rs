@@ -1,0 +1,135 @@
+//! The command line: one file for each subcommand.
+
+pub mod output;
+
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod explain;
+pub mod import;
+pub mod outbox;
+pub mod render;
+pub mod run;
+pub mod schema;
+pub mod send_test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Tells people by e-mail that a Velociraptor flow has completed, by rules, and loses none of it.
+#[derive(Debug, Parser)]
+#[command(name = "bewit", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub log: LogArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How logs are written; they go to standard error.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// What to log: a level (error, warn, info, debug, trace) or a filter such as `bewit::delivery=debug,info`
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "BEWIT_LOG",
+        default_value = "info",
+        hide_default_value = true
+    )]
+    pub log: String,
+    /// JSON logs, one object a line
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "bewit.toml")]
+    pub config: PathBuf,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(run::RunArgs),
+    Demo(demo::DemoArgs),
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+    Render(render::RenderArgs),
+    Import(import::ImportArgs),
+    Outbox(outbox::OutboxArgs),
+    SendTest(send_test::SendTestArgs),
+    Schema(schema::SchemaArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
+}
+
+/// How a subcommand ended. 0 done, 1 something was not delivered or not decided, 2 usage or configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0
+    Done,
+    /// 1
+    Incomplete,
+    /// 2
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::from(0),
+            Exit::Incomplete => Self::from(1),
+            Exit::Usage => Self::from(2),
+        }
+    }
+}
+
+/// A mistake in usage or configuration, already worded for people: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Parses the arguments, runs the subcommand, reports its error, answers the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    output::init_logs(&cli.log);
+    let result = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Render(args) => render::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Outbox(args) => outbox::run(args),
+        Command::SendTest(args) => send_test::run(args),
+        Command::Schema(args) => schema::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => completions::man(args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            // A reader that went away (`bewit explain … | head`) is no failure of ours.
+            if output::is_broken_pipe(&error) {
+                return ExitCode::from(0);
+            }
+            output::error(&error);
+            let usage = error.is::<UsageError>() || error.is::<crate::config::diagnostic::Diagnostics>();
+            if usage { Exit::Usage } else { Exit::Incomplete }.into()
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Standard output for data, standard error for everything else.
+
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use tracing_subscriber::EnvFilter;
+
+use super::LogArgs;
+
+/// Buffered standard output.
+#[must_use]
+pub fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+}
+
+/// Writes one error with its causes to standard error.
+pub fn error(error: &anyhow::Error) {
+    let mut text = format!("{error}");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("\n  because: {cause}"));
+    }
+    let mut err = io::stderr().lock();
+    let _ = if text.starts_with("error") { writeln!(err, "{text}") } else { writeln!(err, "error: {text}") };
+}
+
+/// Writes one line to standard error.
+pub fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether an error is a reader of our output that went away.
+#[must_use]
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// Sends `tracing` to standard error: for people, or as JSON.
+pub fn init_logs(args: &LogArgs) {
+    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|error| {
+        note(format_args!("warning: --log {}: {error}; using info", args.log));
+        EnvFilter::new("info")
+    });
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    if args.log_json { builder.json().init() } else { builder.init() }
+}

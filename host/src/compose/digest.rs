@@ -1,0 +1,1 @@
+//! Digests: what fell inside `send_interval`, gathered into one mail.

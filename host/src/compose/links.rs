@@ -1,0 +1,1 @@
+//! Links into the Velociraptor GUI, exactly as VQL `link_to()` builds them.

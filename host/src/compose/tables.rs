@@ -1,0 +1,1 @@
+//! Result tables: limits, cells, and the line that says how much is shown.

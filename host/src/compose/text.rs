@@ -1,0 +1,1 @@
+//! Clean text: what any text from outside passes before it is shown.

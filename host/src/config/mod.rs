@@ -1,0 +1,191 @@
+//! The configuration file: TOML, read once, every error reported in one run.
+//!
+//! [`raw`] is the file as written, with the place of each value; [`Config`] is what it means, typed and checked.
+
+pub mod diagnostic;
+pub mod load;
+pub mod secret;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::secret::Secret;
+use crate::event::line::LineLimits;
+use crate::rule::Rule;
+use crate::rule::address::Mailbox;
+
+/// A configuration, resolved: no relative paths, no unset defaults, no unchecked text.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where mail goes.
+    pub transport: Transport,
+    /// Default sender.
+    pub from: Option<Mailbox>,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// The store.
+    pub outbox: OutboxConfig,
+    /// `[intake.spool]`
+    pub spool: Option<SpoolConfig>,
+    /// `[intake.http]`
+    pub http: Option<HttpConfig>,
+    /// Limits on one line, for every intake.
+    pub limits: LineLimits,
+    /// `[links] base_url`; ends in `/`. `None`: no links.
+    pub base_url: Option<String>,
+    /// Folder of the site's own templates.
+    pub templates: Option<PathBuf>,
+    /// `[web] listen`
+    pub web: Option<SocketAddr>,
+    /// In file order, names unique.
+    pub rules: Vec<Rule>,
+}
+
+/// Where finished mails go.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// A mail server.
+    Smtp(Box<SmtpConfig>),
+    /// A folder, one `.eml` file a mail.
+    Mailbox(PathBuf),
+}
+
+/// `[smtp]` with a server.
+#[derive(Debug, Clone)]
+pub struct SmtpConfig {
+    /// Host name or address.
+    pub server: String,
+    /// Port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: TlsMode,
+    /// Accept any certificate.
+    pub skip_verify: bool,
+    /// PEM file with the roots to trust instead of the system's.
+    pub root_ca: Option<PathBuf>,
+    /// Who logs in, and how; `None`: nobody.
+    pub credentials: Option<Credentials>,
+    /// Sessions at a time, at least 1.
+    pub connections: usize,
+    /// One for each phase.
+    pub timeouts: Timeouts,
+    /// What to do when the reply to the final dot never came.
+    pub on_ambiguous: OnAmbiguous,
+    /// Name given in EHLO: the domain of `from` or the host's name.
+    pub helo: String,
+}
+
+/// `tls`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Required: STARTTLS or nothing.
+    StartTls,
+    /// From the first byte (RFC 8314), usually port 465.
+    Implicit,
+    /// In clear; never with credentials.
+    None,
+}
+
+/// A user name and what proves it.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Mechanism; fixed, never weakened.
+    pub mechanism: Mechanism,
+    /// Password or token, read again for each connection.
+    pub secret: Secret,
+}
+
+/// SASL mechanisms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// RFC 4616
+    Plain,
+    /// The old two-step one.
+    Login,
+    /// Google's and Microsoft's.
+    XOAuth2,
+    /// RFC 7628
+    OAuthBearer,
+}
+
+/// Deadlines, RFC 5321 section 4.5.3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP and the TLS handshake.
+    pub connect: Duration,
+    /// The 220.
+    pub greeting: Duration,
+    /// Each command's reply.
+    pub command: Duration,
+    /// Each block of the mail's bytes.
+    pub data: Duration,
+    /// The reply to the final dot.
+    pub final_: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            greeting: Duration::from_secs(300),
+            command: Duration::from_secs(300),
+            data: Duration::from_secs(180),
+            final_: Duration::from_secs(600),
+        }
+    }
+}
+
+/// `on_ambiguous`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnAmbiguous {
+    /// Send it again, byte for byte: a duplicate is possible and recognisable.
+    #[default]
+    Resend,
+    /// Hold it for a person.
+    Hold,
+}
+
+/// `retry` and `give_up`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Waits after the first, second, … failed attempt; the last one repeats. Not empty. 20 % jitter is applied to each.
+    pub waits: Vec<Duration>,
+    /// Age at which a mail is given up.
+    pub give_up: Duration,
+}
+
+/// `[outbox]`
+#[derive(Debug, Clone)]
+pub struct OutboxConfig {
+    /// SQLite file; `blobs` lies beside it, named after it.
+    pub path: PathBuf,
+    /// How long finished mails and decisions are kept.
+    pub retention: Duration,
+    /// Free bytes below which nothing new is taken in.
+    pub min_free: u64,
+}
+
+/// `[intake.spool]`
+#[derive(Debug, Clone)]
+pub struct SpoolConfig {
+    /// Folder.
+    pub path: PathBuf,
+    /// Move what is done to `done/` instead of removing it.
+    pub keep: bool,
+    /// The slow look beside the watcher.
+    pub poll: Duration,
+}
+
+/// `[intake.http]`
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Address.
+    pub listen: SocketAddr,
+    /// Bearer token, read again when its file changes.
+    pub token: Secret,
+    /// Bytes of one request.
+    pub max_body: u64,
+}

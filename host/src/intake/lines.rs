@@ -1,0 +1,1 @@
+//! Splitting a stream of bytes into lines, without holding an over-long one.

@@ -1,0 +1,1 @@
+//! A folder into which finished files of JSON Lines are renamed.

@@ -1,0 +1,24 @@
+//! Bewit hears of an event (first of all: a Velociraptor flow has completed), decides by rules whether somebody must
+//! know, writes the mail, and does not let go of it until a mail server has taken it.
+//!
+//! ```text
+//! intake ─▶ decide ─▶ gather ─▶ compose ─▶ commit ─▶ deliver ─▶ record
+//! ```
+//!
+//! Data flows in that direction only. [`event`] and [`rule`] are pure; [`compose`] reads result rows and writes
+//! attachments through the handles it is given; [`outbox`] is the one place that remembers; [`delivery`] is the one
+//! place that talks to a mail server. `ARCHITECTURE.md` has the map.
+
+pub mod app;
+pub mod blob;
+pub mod cli;
+pub mod compose;
+pub mod config;
+pub mod delivery;
+pub mod event;
+pub mod facts;
+pub mod fault;
+pub mod intake;
+pub mod mail;
+pub mod outbox;
+pub mod rule;

@@ -1,0 +1,1 @@
+//! When to try again: the retry list, its jitter, and giving up; pure.

@@ -1,0 +1,1 @@
+//! A recipient's states and the moves between them; pure.

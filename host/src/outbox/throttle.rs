@@ -1,0 +1,1 @@
+//! `send_interval`: what is sent now, later, gathered or dropped; pure.
