@@ -22,3 +22,4 @@ pub mod intake;
 pub mod mail;
 pub mod outbox;
 pub mod rule;
+pub mod watch;
