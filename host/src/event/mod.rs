@@ -3,6 +3,7 @@
 //! [`line`] admits a line of bytes (limits on length, depth and nodes), [`parse`] turns it into a [`FlowCompletion`],
 //! whatever of Velociraptor's JSON encodings it is written in.
 
+mod lenient;
 pub mod line;
 pub mod parse;
 pub mod rows;
