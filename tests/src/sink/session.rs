@@ -1,13 +1,14 @@
 //! One dialogue of the test's mail server.
 
+mod act;
+mod auth;
+
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::{ServerConnection, StreamOwned};
 
 use super::{Action, Moment, Phase, Received, Session, Shared};
@@ -212,106 +213,6 @@ impl Dialogue<'_> {
         Ok(())
     }
 
-    fn auth(&mut self, line: &str) -> Step {
-        if !self.tls {
-            self.violation("AUTH in clear".to_owned());
-        }
-        if !self.greeted || self.user {
-            self.violation("AUTH out of order".to_owned());
-        }
-        let mut words = line.split(' ').skip(1);
-        let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
-        let initial = words.next().map(str::to_owned);
-        if !self.shared.settings.mechanisms.contains(&mechanism) {
-            self.violation(format!("AUTH {mechanism} that was not offered"));
-        }
-        // A script may answer AUTH itself, for good or bad.
-        let mut normal = false;
-        let said = self.act(Phase::Auth, line, "", "", &mut |_| normal = true)?;
-        if !normal {
-            return self.logged_in(&said);
-        }
-        let accepted = match mechanism.as_str() {
-            "PLAIN" => {
-                let answer = self.answer(initial, "334 ")?;
-                self.plain(&answer)
-            }
-            "LOGIN" => {
-                let user = self.answer(initial, "334 VXNlcm5hbWU6")?;
-                let password = self.answer(None, "334 UGFzc3dvcmQ6")?;
-                self.right(&user, &password)
-            }
-            "XOAUTH2" | "OAUTHBEARER" => {
-                let answer = self.answer(initial, "334 ")?;
-                let right = self.bearer(&mechanism, &answer);
-                if !right {
-                    // RFC 7628 section 3.2.3: the error comes in a challenge; the client answers it and reads the 535.
-                    let _ = self.answer(None, "334 eyJzdGF0dXMiOiI0MDEifQ==")?;
-                }
-                right
-            }
-            _ => false,
-        };
-        let reply = if accepted { "235 welcome" } else { "535 5.7.8 who are you?" };
-        self.say_line(reply)?;
-        self.logged_in(reply)
-    }
-
-    fn logged_in(&mut self, reply: &str) -> Step {
-        if reply.starts_with("235") {
-            self.user = true;
-            let name = self.shared.settings.user.as_ref().map(|(name, _)| name.clone());
-            self.note(|session| session.user = name);
-        }
-        Ok(())
-    }
-
-    /// The client's next answer, decoded: what it sent with AUTH, or what it sends after the challenge.
-    fn answer(&mut self, initial: Option<String>, challenge: &str) -> Step<String> {
-        let text = match initial {
-            Some(text) => text,
-            None => {
-                let said = self.act(Phase::AuthStep, "", "", challenge, &mut |_| ())?;
-                if !said.starts_with("334") {
-                    return Ok(String::new());
-                }
-                self.line()?
-            }
-        };
-        if text == "=" || text.is_empty() {
-            return Ok(String::new());
-        }
-        match BASE64.decode(&text) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(_) if text == "*" => Ok(String::new()),
-            Err(error) => {
-                self.violation(format!("AUTH answer {text:?}: {error}"));
-                Ok(String::new())
-            }
-        }
-    }
-
-    fn plain(&self, answer: &str) -> bool {
-        let parts: Vec<&str> = answer.split('\0').collect();
-        matches!(parts[..], [_, user, password] if self.right(user, password))
-    }
-
-    fn bearer(&self, mechanism: &str, answer: &str) -> bool {
-        let secret = self.shared.secret.lock().unwrap().clone();
-        let Some((user, _)) = &self.shared.settings.user else { return false };
-        if mechanism == "XOAUTH2" {
-            return answer == format!("user={user}\u{1}auth=Bearer {secret}\u{1}\u{1}");
-        }
-        answer.starts_with(&format!("n,a={user},\u{1}"))
-            && answer.contains(&format!("\u{1}auth=Bearer {secret}\u{1}"))
-            && answer.ends_with("\u{1}\u{1}")
-    }
-
-    fn right(&self, user: &str, secret: &str) -> bool {
-        self.shared.settings.user.as_ref().is_some_and(|(name, _)| name == user)
-            && *self.shared.secret.lock().unwrap() == secret
-    }
-
     fn mail(&mut self, line: &str) -> Step {
         let (address, parameters) = self.path(line, "MAIL FROM:");
         if !self.greeted || self.mail.is_some() {
@@ -478,122 +379,6 @@ impl Dialogue<'_> {
         }
     }
 
-    /// Asks the script, does what it says, and answers the reply that the client got. `taken` is told, before anything
-    /// is sent, whether a normal server would have gone on.
-    fn act(
-        &mut self,
-        phase: Phase,
-        line: &str,
-        address: &str,
-        normal: &str,
-        taken: &mut dyn FnMut(bool),
-    ) -> Step<String> {
-        let count = {
-            let mut counts = self.shared.counts.lock().unwrap();
-            let count = counts.entry(phase).or_default();
-            *count += 1;
-            *count - 1
-        };
-        self.note(|session| session.phase = phase);
-        let accepted = self.shared.received.lock().unwrap().len();
-        let moment = Moment { phase, count, session: self.number, accepted, line, address };
-        let action = (self.shared.settings.script)(&moment);
-        self.perform(action, normal, taken)
-    }
-
-    fn perform(&mut self, action: Action, normal: &str, taken: &mut dyn FnMut(bool)) -> Step<String> {
-        match action {
-            Action::Normal => {
-                taken(normal.starts_with('2'));
-                if !normal.is_empty() {
-                    self.say_line(normal)?;
-                }
-                Ok(normal.to_owned())
-            }
-            Action::Reply(text) => {
-                if text.starts_with('2') && normal.starts_with('2') {
-                    taken(true);
-                }
-                self.say_line(&text)?;
-                Ok(text)
-            }
-            Action::Raw(bytes) => {
-                self.say(&bytes)?;
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            Action::Sliced(text) => {
-                if text.starts_with('2') && normal.starts_with('2') {
-                    taken(true);
-                }
-                for byte in format!("{text}\r\n").bytes() {
-                    self.say(&[byte])?;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(text)
-            }
-            Action::Delay(time, then) => {
-                let end = Instant::now() + time;
-                while Instant::now() < end {
-                    std::thread::sleep((end - Instant::now()).min(Duration::from_millis(20)));
-                    self.check_stop()?;
-                }
-                self.perform(*then, normal, taken)
-            }
-            Action::TakeThen(then) => {
-                taken(true);
-                self.perform(*then, "", &mut |_| ())
-            }
-            Action::ReplyThenClose(text) => {
-                self.say_line(&text)?;
-                Err(Ended)
-            }
-            Action::Close => Err(Ended),
-            Action::Silence => self.silence(),
-            Action::Drip(interval) => loop {
-                self.say(b"x")?;
-                let next = Instant::now() + interval;
-                while Instant::now() < next {
-                    self.pause()?;
-                }
-            },
-            Action::EndlessLine => loop {
-                self.say(&[b'x'; 4096])?;
-                self.check_stop()?;
-            },
-            Action::EndlessReply(code) => loop {
-                self.say(format!("{code}-and more\r\n").repeat(100).as_bytes())?;
-                self.check_stop()?;
-            },
-        }
-    }
-
-    /// Says nothing and reads nothing more until the client goes away.
-    fn silence(&mut self) -> Step<String> {
-        loop {
-            self.pause()?;
-        }
-    }
-
-    /// Waits a little; ends when the client does. What the client sends meanwhile stays unread.
-    fn pause(&mut self) -> Step {
-        self.check_stop()?;
-        let socket = match &self.wire {
-            Wire::Clear(stream) => stream,
-            Wire::Tls(stream) => &stream.sock,
-            Wire::Gone => return Err(Ended),
-        };
-        match socket.peek(&mut [0]) {
-            Ok(0) => Err(Ended),
-            Ok(_) => {
-                // Unread bytes hide the client's end; its reset shows when something is sent, its FIN in the state.
-                std::thread::sleep(Duration::from_millis(20));
-                if finished(socket) { Err(Ended) } else { Ok(()) }
-            }
-            Err(error) if waits(&error) => Ok(()),
-            Err(_) => Err(Ended),
-        }
-    }
-
     fn check_stop(&self) -> Step {
         if self.shared.stop.load(Ordering::SeqCst) { Err(Ended) } else { Ok(()) }
     }
@@ -670,13 +455,4 @@ impl Dialogue<'_> {
 
 fn waits(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
-}
-
-/// Whether the peer has closed its side, even if bytes of it are still unread.
-fn finished(socket: &TcpStream) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }
