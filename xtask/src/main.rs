@@ -1,1 +1,46 @@
-fn main() {}
+//! What developers run. `cargo xtask test` is everything; the rest are its parts.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a terminal is what this program talks to")]
+
+mod peers;
+mod steps;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  test [--full] [--keep-going] [FILTER…]
+          everything: formatting, lints, tidy, documentation, unit tests, acceptance tests, parity; installs the peers
+          it needs. --full runs the long forms of the tests; FILTER picks acceptance tests and leaves out all else
+  tidy    the rules of ARCHITECTURE.md and this repository that a program can check
+  peers   install what the acceptance tests talk to: other people's mail servers, strace, a JSON Schema validator
+  fault   build the binary with fault points, into target/fault
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let result = match args.first().map(String::as_str) {
+        Some("test") => test::run_all(rest),
+        Some("tidy") if rest.is_empty() => tidy::run(),
+        Some("peers") if rest.is_empty() => peers::install(),
+        Some("fault") if rest.is_empty() => test::build_with_faults(),
+        Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

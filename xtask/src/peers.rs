@@ -1,0 +1,94 @@
+//! Programs that the acceptance tests talk to and nobody here wrote. Installed from the registries, once.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::steps::{program, root, run, target, works};
+
+const MAILPIT: &str = "github.com/axllent/mailpit@v1.27.11";
+
+/// Where they are installed, if Debian does not.
+pub(crate) fn folder() -> PathBuf {
+    target().join("peers")
+}
+
+/// Installs what is missing.
+pub(crate) fn install() -> Result<()> {
+    debian()?;
+    python()?;
+    mailpit()
+}
+
+/// Debian packages of the programs that are missing.
+fn debian() -> Result<()> {
+    let mut packages = Vec::new();
+    if !works(program("python3").args(["-c", "import ensurepip, venv"])) {
+        packages.extend(["python3", "python3-venv"]);
+    }
+    if find("smtp-sink").is_none() {
+        packages.push("postfix");
+    }
+    if find("strace").is_none() {
+        packages.push("strace");
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let install = format!("apt-get install {}", packages.join(" "));
+    let root_user = works(program("sh").args(["-c", "test $(id -u) = 0"]));
+    if !root_user || find("apt-get").is_none() {
+        bail!("missing programs; install them as root: {install}");
+    }
+    // Postfix asks how it shall be configured, and its own server is not wanted: only smtp-sink is.
+    if packages.contains(&"postfix") {
+        let choice = "echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections";
+        run(program("sh").args(["-c", choice]))?;
+    }
+    let apt = || {
+        let mut apt = program("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
+        apt
+    };
+    run(apt().arg("update"))?;
+    run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+}
+
+/// A virtual environment with what `tests/tools/requirements.txt` names.
+fn python() -> Result<()> {
+    let wanted = root().join("tests/tools/requirements.txt");
+    let venv = folder().join("venv");
+    let stamp = venv.join("requirements.txt");
+    let text = fs::read_to_string(&wanted)?;
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder())?;
+    run(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    run(program(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(wanted))?;
+    Ok(fs::write(stamp, text)?)
+}
+
+/// Mailpit, where there is Go to build it.
+fn mailpit() -> Result<()> {
+    let bin = folder().join("bin");
+    if bin.join("mailpit").is_file() {
+        return Ok(());
+    }
+    let Some(go) = find("go") else {
+        println!("Mailpit is left out: it needs Go, and there is none");
+        return Ok(());
+    };
+    fs::create_dir_all(&bin)?;
+    run(program(go).args(["install", MAILPIT]).env("GOBIN", bin).env("GOFLAGS", "-trimpath"))
+}
+
+/// A program on the `PATH` or in the administrators' folders.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/go/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
