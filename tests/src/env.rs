@@ -14,7 +14,11 @@ use tempfile::TempDir;
 
 use crate::mail::Mail;
 use crate::process::{Finished, Program, cut, kill_group, tree, wait};
+use crate::site::Site;
 use crate::wait::{budget, wait_for};
+
+/// The bearer token of tests.
+pub const TOKEN: &str = "t0ken-of-tests";
 
 /// A folder and a binary.
 #[derive(Debug)]
@@ -83,9 +87,15 @@ impl TestEnv {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}\n{}", path.display(), tree(self.root())))
     }
 
-    /// Writes `bewit.toml`.
-    pub fn config(&self, text: impl AsRef<str>) {
-        self.write("bewit.toml", text.as_ref());
+    /// Writes `bewit.toml`, and the files it may name: the test's authority, a password and a token.
+    pub fn config(&self, site: &Site) {
+        self.write("bewit.toml", site.text());
+        self.write("ca.pem", crate::sink::tls::root_ca());
+        for (name, secret) in [("password", "s3cret"), ("token", TOKEN)] {
+            if !self.path(name).exists() {
+                self.write_secret(name, &format!("{secret}\n"));
+            }
+        }
     }
 
     /// Drops a finished file into the spool as its writers should: written aside, then renamed.
@@ -109,7 +119,6 @@ impl TestEnv {
     }
 
     /// `bewit run --once`.
-    #[must_use]
     pub fn once(&self) -> Finished {
         self.bewit(["run", "--once"]).run()
     }
