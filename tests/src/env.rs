@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::mail::Mail;
 use crate::process::{Finished, Program, cut, kill_group, tree, wait};
 use crate::site::Site;
-use crate::wait::{budget, wait_for};
+use crate::wait::{budget, wait_for, wait_until};
 
 /// The bearer token of tests.
 pub const TOKEN: &str = "t0ken-of-tests";
@@ -163,6 +163,35 @@ impl TestEnv {
     #[track_caller]
     pub fn recipients(&self) -> Vec<Queued> {
         self.bewit(["outbox", "list", "--all", "--json"]).run().expect(0).json().iter().map(Queued::read).collect()
+    }
+
+    /// The states of all recipients.
+    #[must_use]
+    #[track_caller]
+    pub fn states(&self) -> Vec<String> {
+        self.recipients().into_iter().map(|one| one.state).collect()
+    }
+
+    /// The state of the only recipient.
+    ///
+    /// # Panics
+    /// When there are none or several.
+    #[must_use]
+    #[track_caller]
+    pub fn state(&self) -> String {
+        let mut all = self.states();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    /// Runs `--once` until everything is delivered.
+    ///
+    /// # Panics
+    /// When it never is.
+    #[track_caller]
+    pub fn until_delivered(&self) {
+        wait_until("delivery", 30.0, || self.once().status.success());
+        assert!(self.states().iter().all(|state| state == "delivered"), "{:?}", self.recipients());
     }
 
     /// Asserts the conservation law: `bewit outbox verify` agrees.

@@ -11,6 +11,7 @@
 
 mod cli;
 mod crash;
+mod doubt;
 mod hostile;
 mod http;
 mod limits;
