@@ -1,2 +1,273 @@
 //! The composition root: builds a snapshot, connects intake, decisions, composing, outbox and delivery, runs, reloads
 //! and stops them.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, OnAmbiguous, Transport};
+use crate::delivery::{self, Summary, Until};
+use crate::digests;
+use crate::intake::{http, spool};
+use crate::outbox::{Outbox, OutboxError};
+use crate::pipeline::{Observer, Pipeline};
+use crate::reload::Reloader;
+use crate::snapshot::{Current, Snapshot};
+
+/// How often finished mails older than `retention` are removed.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// Everything that runs, built and connected, not yet started.
+pub struct App {
+    config_file: Option<PathBuf>,
+    current: Current,
+    outbox: Outbox,
+    pipeline: Arc<Pipeline>,
+}
+
+impl App {
+    /// Opens the outbox and connects the parts. `config_file` is watched for changes; without one nothing reloads.
+    ///
+    /// # Errors
+    /// When the outbox cannot be opened.
+    pub async fn build(
+        snapshot: Snapshot,
+        config_file: Option<PathBuf>,
+        observer: Option<Observer>,
+    ) -> Result<Self, OutboxError> {
+        let config = &snapshot.config;
+        let hold = matches!(&config.transport, Transport::Smtp(smtp) if smtp.on_ambiguous == OnAmbiguous::Hold);
+        let outbox = Outbox::open(&config.outbox, config.retry.clone(), hold).await?;
+        let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));
+        let pipeline = Arc::new(Pipeline::new(Arc::clone(&current), outbox.clone(), observer));
+        Ok(Self { config_file, current, outbox, pipeline })
+    }
+
+    /// What takes lines in.
+    #[must_use]
+    pub fn pipeline(&self) -> Arc<Pipeline> {
+        Arc::clone(&self.pipeline)
+    }
+
+    /// Takes what waits in the spool, sends what is due, ends. Retries are not waited for.
+    ///
+    /// # Errors
+    /// When the outbox or the spool fails.
+    pub async fn once(self) -> anyhow::Result<Summary> {
+        let config = self.config();
+        if let Some(spool) = &config.spool {
+            spool::run(spool, &config.limits, self.pipeline.as_ref(), spool::Mode::Once).await?;
+        }
+        digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
+        let summary =
+            delivery::run(self.outbox.clone(), Arc::new(config.transport.clone()), config.retry.clone(), Until::Drained)
+                .await?;
+        self.outbox.sweep(Timestamp::now()).await?;
+        self.outbox.close().await;
+        Ok(summary)
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops in order: intake, delivery (open dialogues are finished), outbox.
+    ///
+    /// # Errors
+    /// When a part fails for good; the others are stopped first.
+    pub async fn daemon(self) -> anyhow::Result<()> {
+        let config = self.config();
+        let (stop_intake, intake_stops) = watch::channel(false);
+        let (stop_rest, rest_stops) = watch::channel(false);
+        let mut parts = Parts::default();
+
+        let (hangup, hangups) = mpsc::channel(1);
+        let generations = match &self.config_file {
+            Some(file) => {
+                let reloader = Reloader::new(file.clone(), Arc::clone(&self.current));
+                let generations = reloader.generations();
+                let stops = intake_stops.clone();
+                parts.spawn("reload", async move {
+                    reloader.run(hangups, stops).await;
+                    Ok(())
+                });
+                generations
+            }
+            None => watch::channel(0).1,
+        };
+        if let Some(spool) = config.spool.clone() {
+            let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
+            parts.spawn("spool", async move {
+                spool::run(&spool, &limits, pipeline.as_ref(), spool::Mode::Watch(stops)).await.context("intake.spool")
+            });
+        }
+        if let Some(http) = config.http.clone() {
+            let server = http::Server::bind(&http).await.with_context(|| format!("intake.http: {}", http.listen))?;
+            let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
+            parts.spawn("http", async move { server.run(pipeline, limits, stops).await.context("intake.http") });
+        }
+        if let Some(listen) = config.web {
+            let server = crate::web::Server::bind(listen).await.with_context(|| format!("web: {listen}"))?;
+            let (outbox, current, stops) = (self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone());
+            parts.spawn("web", async move { server.run(outbox, current, stops).await.context("web") });
+        }
+        parts.spawn("delivery", deliver(self.outbox.clone(), Arc::clone(&self.current), generations, rest_stops.clone()));
+        parts.spawn("digests", gather(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
+        parts.spawn("retention", sweep(self.outbox.clone(), rest_stops.clone()));
+        tracing::info!(
+            rules = config.rules.len(),
+            spool = config.spool.as_ref().map(|spool| spool.path.display().to_string()),
+            http = config.http.as_ref().map(|http| http.listen.to_string()),
+            "bewit is running"
+        );
+
+        let failure = parts.until_stopped(hangup).await;
+        stop_intake.send_replace(true);
+        parts.wait_for(&["reload", "spool", "http"]).await;
+        stop_rest.send_replace(true);
+        let late = parts.wait_for_all().await;
+        self.outbox.close().await;
+        match failure.or(late) {
+            Some(error) => Err(error),
+            None => {
+                tracing::info!("bewit has stopped");
+                Ok(())
+            }
+        }
+    }
+
+    fn config(&self) -> Config {
+        self.current.load().config.clone()
+    }
+}
+
+/// The daemon's tasks by name.
+#[derive(Default)]
+struct Parts {
+    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    running: Vec<&'static str>,
+}
+
+impl Parts {
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.running.push(name);
+        self.tasks.spawn(async move { (name, work.await) });
+    }
+
+    /// Waits for a signal to stop, or for the first part that ends by itself; passes SIGHUP on.
+    async fn until_stopped(&mut self, hangup: mpsc::Sender<()>) -> Option<anyhow::Error> {
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+        let (mut terminate, mut interrupt, mut hang) = match signals {
+            (Ok(terminate), Ok(interrupt), Ok(hang)) => (terminate, interrupt, hang),
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return Some(error.into()),
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return None,
+                _ = interrupt.recv() => return None,
+                _ = hang.recv() => { let _ = hangup.try_send(()); }
+                ended = self.tasks.join_next() => return Some(self.ended(ended?).unwrap_or_else(|| anyhow::anyhow!("a part of the daemon ended by itself"))),
+            }
+        }
+    }
+
+    /// Waits until none of the named parts runs.
+    async fn wait_for(&mut self, names: &[&'static str]) {
+        while self.running.iter().any(|name| names.contains(name)) {
+            let Some(ended) = self.tasks.join_next().await else { return };
+            if let Some(error) = self.ended(ended) {
+                tracing::error!(error = format!("{error:#}"), "while stopping");
+            }
+        }
+    }
+
+    /// Waits for the rest; answers the first failure.
+    async fn wait_for_all(&mut self) -> Option<anyhow::Error> {
+        let mut failure = None;
+        while let Some(ended) = self.tasks.join_next().await {
+            failure = failure.or(self.ended(ended));
+        }
+        failure
+    }
+
+    fn ended(&mut self, ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> Option<anyhow::Error> {
+        match ended {
+            Ok((name, result)) => {
+                self.running.retain(|running| *running != name);
+                result.err()
+            }
+            Err(error) => Some(anyhow::Error::new(error).context("a part of the daemon broke down, which is a bug worth reporting")),
+        }
+    }
+}
+
+/// Delivery, started anew whenever a reload has changed `[smtp]`.
+async fn deliver(
+    outbox: Outbox,
+    current: Current,
+    mut generations: watch::Receiver<u64>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    loop {
+        let snapshot = current.load_full();
+        let settings = format!("{:?}", (&snapshot.config.transport, &snapshot.config.retry));
+        let (stop_run, run_stops) = watch::channel(false);
+        let run = delivery::run(
+            outbox.clone(),
+            Arc::new(snapshot.config.transport.clone()),
+            snapshot.config.retry.clone(),
+            Until::Stopped(run_stops),
+        );
+        let mut run = std::pin::pin!(run);
+        loop {
+            tokio::select! {
+                result = &mut run => { result?; return Ok(()); }
+                _ = stop.wait_for(|stop| *stop) => {
+                    stop_run.send_replace(true);
+                    run.await?;
+                    return Ok(());
+                }
+                Ok(()) = generations.changed() => {
+                    let config = &current.load().config;
+                    if format!("{:?}", (&config.transport, &config.retry)) != settings {
+                        break;
+                    }
+                }
+            }
+        }
+        stop_run.send_replace(true);
+        run.await?;
+        tracing::info!("delivery goes on with the new [smtp] settings");
+    }
+}
+
+/// Writes digests as they fall due.
+async fn gather(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    /// An interval of a whole second is the finest there is.
+    const TICK: Duration = Duration::from_secs(1);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = tokio::time::sleep(TICK) => {}
+        }
+        digests::flush(&current, &outbox, Timestamp::now(), false).await?;
+    }
+}
+
+/// Removes what is older than `retention`.
+async fn sweep(outbox: Outbox, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    loop {
+        let removed = outbox.sweep(Timestamp::now()).await?;
+        if removed > 0 {
+            tracing::info!(removed, "removed finished mails and decisions older than the retention");
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+    }
+}

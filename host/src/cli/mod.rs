@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 pub mod output;
+pub mod table;
 
 pub mod check;
 pub mod completions;

@@ -1,18 +1,47 @@
-//! `bewit run`.
+//! `bewit run`: the daemon.
 
+use anyhow::Context;
 use clap::Args;
 
-use super::Exit;
+use super::{ConfigArgs, Exit, output};
+use crate::app::App;
+use crate::snapshot::Snapshot;
 
 /// Run the daemon: take events in, decide, write, deliver
 #[derive(Debug, Args)]
-pub struct RunArgs {}
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Take what is waiting, send what is due, then end; exit code 1 if a recipient is deferred, failed or held
+    #[arg(long)]
+    once: bool,
+}
 
 /// Runs it.
 ///
 /// # Errors
-/// Worded for people.
+/// A wrong configuration, or an outbox that cannot be used.
 pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
-    let _ = args;
-    todo!()
+    let snapshot = Snapshot::load(&args.config.config, 1)?;
+    if snapshot.config.rules.is_empty() {
+        tracing::warn!("no [[rule]]: events are taken in, and nobody is told");
+    }
+    if snapshot.config.spool.is_none() && snapshot.config.http.is_none() {
+        tracing::warn!("neither [intake.spool] nor [intake.http]: nothing is taken in");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
+    runtime.block_on(async {
+        let app = App::build(snapshot, Some(args.config.config), None).await?;
+        if !args.once {
+            app.daemon().await?;
+            return Ok(Exit::Done);
+        }
+        let summary = app.once().await?;
+        output::note(format_args!(
+            "{} delivered, {} deferred, {} failed, {} held",
+            summary.delivered, summary.deferred, summary.failed, summary.held
+        ));
+        let incomplete = summary.deferred + summary.failed + summary.held > 0;
+        Ok(if incomplete { Exit::Incomplete } else { Exit::Done })
+    })
 }

@@ -5,6 +5,7 @@
 
 pub mod attachments;
 pub mod digest;
+pub mod human;
 pub mod links;
 pub mod mime;
 pub mod tables;

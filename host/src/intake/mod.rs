@@ -1,4 +1,8 @@
 //! Intake: where events come from. Each one hands lines to an [`Accept`] and calls them taken only after it says so.
+//!
+//! [`spool`] reads files that are dropped into a folder, [`http`] answers `POST /v1/events`, [`stdin`] reads standard
+//! input; all three cut their bytes with [`lines`]. None of them knows what an event is: that is the business of
+//! whoever implements [`Accept`].
 
 pub mod http;
 pub mod lines;
@@ -9,6 +13,9 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::outbox::{OutboxError, Position};
 
@@ -22,7 +29,7 @@ pub struct Line {
 }
 
 /// A line that was refused before it was read whole.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// Bytes.
     pub length: u64,
@@ -45,6 +52,12 @@ pub struct Batch {
     pub position: Option<Position>,
 }
 
+/// Most lines of one [`Batch`].
+pub const BATCH_LINES: usize = 256;
+
+/// Bytes of lines after which a [`Batch`] is handed over; one line may go beyond.
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
 /// What became of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
@@ -58,13 +71,89 @@ pub enum Fate {
     Rejected(String),
 }
 
+/// Lines by fate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// [`Fate::Stored`]
+    pub accepted: u64,
+    /// [`Fate::Duplicate`]
+    pub duplicates: u64,
+    /// [`Fate::Conflict`]
+    pub conflicts: u64,
+    /// [`Fate::Rejected`]
+    pub rejected: u64,
+}
+
+impl Counts {
+    /// Counts one line.
+    pub fn count(&mut self, fate: &Fate) {
+        match fate {
+            Fate::Stored => self.accepted += 1,
+            Fate::Duplicate => self.duplicates += 1,
+            Fate::Conflict => self.conflicts += 1,
+            Fate::Rejected(_) => self.rejected += 1,
+        }
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+        self.rejected += other.rejected;
+    }
+
+    /// Lines that were events, new or not.
+    #[must_use]
+    pub fn good(&self) -> u64 {
+        self.accepted + self.duplicates + self.conflicts
+    }
+}
+
+/// How long an intake goes on.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Take what is waiting and return; a full outbox is an error.
+    Once,
+    /// Go on until the value is true (or its sender is gone); a full outbox is waited for.
+    Watch(watch::Receiver<bool>),
+}
+
+impl Mode {
+    /// Whether it is time to stop.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        match self {
+            Self::Once => false,
+            Self::Watch(stop) => *stop.borrow() || stop.has_changed().is_err(),
+        }
+    }
+
+    /// Waits until it is time to stop: with [`Mode::Once`], for ever.
+    pub async fn stopped(&self) {
+        match self {
+            Self::Once => std::future::pending().await,
+            Self::Watch(stop) => {
+                let _ = stop.clone().wait_for(|stop| *stop).await;
+            }
+        }
+    }
+}
+
 /// Takes lines; answers after they are on disk, one fate for each line in order.
+///
+/// A caller may drop a future at any point: what was on its way to the disk may then be stored or not, as a whole, and
+/// its lines are handed in again later.
 pub trait Accept: Send + Sync + 'static {
-    /// Takes a batch.
+    /// Takes a batch, all of it or (on error) nothing.
     fn accept(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Result<Vec<Fate>, OutboxError>> + Send + '_>>;
 
     /// Why a line will be rejected, if it will: the check that [`Accept::accept`] makes first. An intake that sets
     /// lines aside writes them to disk before their rejection is recorded, so that a crash between loses nothing.
+    /// It may be called where blocking is allowed and from several threads.
+    ///
+    /// # Errors
+    /// The reason.
     fn examine(&self, line: &[u8]) -> Result<(), String>;
 
     /// Where a source stands; 0 if it is new.
@@ -74,5 +163,11 @@ pub trait Accept: Send + Sync + 'static {
     fn forget(&self, source: String) -> Pin<Box<dyn Future<Output = Result<(), OutboxError>> + Send + '_>>;
 
     /// Whether there is room for more.
+    ///
+    /// # Errors
+    /// [`OutboxError::Full`].
     fn check_space(&self) -> Result<(), OutboxError>;
 }
+
+#[cfg(test)]
+pub(crate) mod fake;

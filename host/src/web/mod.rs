@@ -1,0 +1,126 @@
+//! What is seen from outside: `/healthz`, `/readyz` and `/metrics`.
+//!
+//! Reading only, no secrets, no events: but bind it where only those who watch can reach it.
+
+use std::fmt::Write;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::outbox::{Census, Outbox};
+use crate::snapshot::Current;
+
+/// A bound, not yet serving, web server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+}
+
+#[derive(Clone)]
+struct Seen {
+    outbox: Outbox,
+    current: Current,
+}
+
+impl Server {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// When it is taken or not ours.
+    pub async fn bind(listen: SocketAddr) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(listen).await? })
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    /// When the listener breaks.
+    pub async fn run(self, outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+        let router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(Seen { outbox, current });
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        axum::serve(self.listener, router).with_graceful_shutdown(stopped).into_future().await
+    }
+}
+
+/// Ready: the outbox answers, and there is room for more.
+async fn ready(State(seen): State<Seen>) -> Response {
+    let result = match seen.outbox.check_space() {
+        Ok(()) => seen.outbox.census().await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(seen): State<Seen>) -> Response {
+    match seen.outbox.census().await {
+        Ok(census) => {
+            let text = exposition(&census, seen.current.load().generation);
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Prometheus' text format. Everything but the generation is counted in the outbox itself, so the numbers are those that
+/// `bewit outbox verify` adds up.
+fn exposition(census: &Census, generation: u64) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (label, value) in samples {
+            let _ = writeln!(text, "{name}{label} {value}");
+        }
+    };
+    family("bewit_events_total", "counter", "Events accepted.", &[("", census.events)]);
+    family("bewit_events_repeated_total", "counter", "Events heard again.", &[
+        ("{body=\"same\"}", census.duplicates),
+        ("{body=\"other\"}", census.conflicts),
+    ]);
+    family("bewit_lines_rejected_total", "counter", "Lines that were no events.", &[("", census.rejected)]);
+    family("bewit_mails_total", "counter", "Mails stored.", &[("", census.mails)]);
+    family("bewit_gathered", "gauge", "Events that wait for a digest.", &[("", census.gathered)]);
+    family("bewit_recipients", "gauge", "Recipients kept in the outbox, by state.", &[
+        ("{state=\"queued\"}", census.queued),
+        ("{state=\"sending\"}", census.sending),
+        ("{state=\"deferred\"}", census.deferred),
+        ("{state=\"held\"}", census.held),
+        ("{state=\"delivered\"}", census.delivered),
+        ("{state=\"failed\"}", census.failed),
+        ("{state=\"cancelled\"}", census.cancelled),
+    ]);
+    family("bewit_reload_generation", "gauge", "Configuration in force, counted from 1 at start.", &[("", generation)]);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_has_help_and_type() {
+        let text = exposition(&Census { events: 3, queued: 2, ..Census::default() }, 7);
+        assert!(text.contains("bewit_events_total 3\n"));
+        assert!(text.contains("bewit_recipients{state=\"queued\"} 2\n"));
+        assert!(text.contains("bewit_reload_generation 7\n"));
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+        }
+    }
+}
