@@ -14,7 +14,11 @@ use tempfile::TempDir;
 
 use crate::mail::Mail;
 use crate::process::{Finished, Program, cut, kill_group, tree, wait};
-use crate::wait::{budget, wait_for};
+use crate::site::Site;
+use crate::wait::{budget, wait_for, wait_until};
+
+/// The bearer token of tests.
+pub const TOKEN: &str = "t0ken-of-tests";
 
 /// A folder and a binary.
 #[derive(Debug)]
@@ -83,9 +87,15 @@ impl TestEnv {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}\n{}", path.display(), tree(self.root())))
     }
 
-    /// Writes `bewit.toml`.
-    pub fn config(&self, text: impl AsRef<str>) {
-        self.write("bewit.toml", text.as_ref());
+    /// Writes `bewit.toml`, and the files it may name: the test's authority, a password and a token.
+    pub fn config(&self, site: &Site) {
+        self.write("bewit.toml", site.text());
+        self.write("ca.pem", crate::sink::tls::root_ca());
+        for (name, secret) in [("password", "s3cret"), ("token", TOKEN)] {
+            if !self.path(name).exists() {
+                self.write_secret(name, &format!("{secret}\n"));
+            }
+        }
     }
 
     /// Drops a finished file into the spool as its writers should: written aside, then renamed.
@@ -109,7 +119,6 @@ impl TestEnv {
     }
 
     /// `bewit run --once`.
-    #[must_use]
     pub fn once(&self) -> Finished {
         self.bewit(["run", "--once"]).run()
     }
@@ -154,6 +163,35 @@ impl TestEnv {
     #[track_caller]
     pub fn recipients(&self) -> Vec<Queued> {
         self.bewit(["outbox", "list", "--all", "--json"]).run().expect(0).json().iter().map(Queued::read).collect()
+    }
+
+    /// The states of all recipients.
+    #[must_use]
+    #[track_caller]
+    pub fn states(&self) -> Vec<String> {
+        self.recipients().into_iter().map(|one| one.state).collect()
+    }
+
+    /// The state of the only recipient.
+    ///
+    /// # Panics
+    /// When there are none or several.
+    #[must_use]
+    #[track_caller]
+    pub fn state(&self) -> String {
+        let mut all = self.states();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    /// Runs `--once` until everything is delivered.
+    ///
+    /// # Panics
+    /// When it never is.
+    #[track_caller]
+    pub fn until_delivered(&self) {
+        wait_until("delivery", 30.0, || self.once().status.success());
+        assert!(self.states().iter().all(|state| state == "delivered"), "{:?}", self.recipients());
     }
 
     /// Asserts the conservation law: `bewit outbox verify` agrees.

@@ -16,9 +16,11 @@ pub mod http;
 pub mod mail;
 pub mod process;
 pub mod sink;
+pub mod site;
 pub mod tools;
 pub mod wait;
 
 pub use env::{Daemon, TestEnv};
 pub use sink::{Action, Phase, SinkBuilder, SmtpSink};
+pub use site::Site;
 pub use wait::{budget, wait_for, wait_until};

@@ -42,6 +42,15 @@ pub fn root_ca() -> String {
     authority().issuer.pem()
 }
 
+/// A good certificate and its key as PEM, for a server that nobody here wrote.
+#[must_use]
+pub fn certificate_files() -> (String, String) {
+    let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = params.signed_by(&key, &authority().issuer).unwrap();
+    (leaf.pem(), key.serialize_pem())
+}
+
 /// What a server with this certificate needs.
 #[must_use]
 pub fn server_config(certificate: Certificate) -> Arc<ServerConfig> {
