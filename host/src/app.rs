@@ -227,7 +227,7 @@ async fn deliver(
         loop {
             tokio::select! {
                 result = &mut run => { result?; return Ok(()); }
-                _ = stop.wait_for(|stop| *stop) => {
+                () = stopped(&mut stop) => {
                     stop_run.send_replace(true);
                     run.await?;
                     return Ok(());
@@ -252,7 +252,7 @@ async fn gather(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool
     const TICK: Duration = Duration::from_secs(1);
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
             () = tokio::time::sleep(TICK) => {}
         }
         digests::flush(&current, &outbox, Timestamp::now(), false).await?;
@@ -267,8 +267,13 @@ async fn sweep(outbox: Outbox, mut stop: watch::Receiver<bool>) -> anyhow::Resul
             tracing::info!(removed, "removed finished mails and decisions older than the retention");
         }
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
             () = tokio::time::sleep(SWEEP) => {}
         }
     }
+}
+
+/// Waits until it is time to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
