@@ -78,7 +78,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
         }
         let (set, span) = match &rule.template {
             Field::Given(set, span) => (set.0.clone(), Some(span.clone())),
-            Field::Absent => (defaults::TEMPLATE.to_owned(), rule.span.clone()),
+            Field::Absent => (crate::rule::defaults::TEMPLATE.to_owned(), rule.span.clone()),
             Field::Wrong(_) => (String::new(), None),
         };
         if resolve_rule::is_set_name(&set) && !sets.iter().any(|(known, _)| *known == set) {
