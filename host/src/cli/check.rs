@@ -1,6 +1,7 @@
 //! `bewit check`.
 
 use std::io::{IsTerminal, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use clap::Args;
@@ -56,27 +57,49 @@ fn prove(
     let Examined { config, mut diagnostics, templates, sets } = examined;
     let names: Vec<&str> = sets.iter().map(|(name, _)| name.as_str()).collect();
     if let Err(errors) = load(templates.as_deref(), &names) {
-        let mut found = Diagnostics::from(errors);
-        for finding in &mut found.findings {
-            // A template that is not there has no text: then the place is the rule that names it.
-            let named = sets.iter().find(|(name, span)| {
-                let file = finding.file.strip_prefix(name.as_str());
-                span.is_some() && file.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            });
-            if finding.span.is_none()
-                && let Some((_, span)) = named
-            {
-                if !finding.message.contains(&finding.file) {
-                    finding.message = format!("{}: {}", finding.file, finding.message);
-                }
-                finding.file = path.display().to_string();
-                finding.span.clone_from(span);
-            }
-        }
-        diagnostics.merge(found);
+        diagnostics.merge(place(Diagnostics::from(errors), path, templates.as_deref(), &sets));
     }
     let good = diagnostics.findings.iter().all(|finding| finding.severity != Severity::Error);
     (config.filter(|_| good), diagnostics)
+}
+
+/// Gives template errors a place that can be opened: the file in the site's own folder, or, for a template that is not
+/// there, the rule that names it.
+fn place(
+    found: Diagnostics,
+    config: &Path,
+    folder: Option<&Path>,
+    sets: &[(String, Option<Range<usize>>)],
+) -> Diagnostics {
+    let own = |name: &str| {
+        let path = folder?.join(name);
+        path.is_file().then(|| path.display().to_string())
+    };
+    let mut placed = Diagnostics::default();
+    for (name, text) in found.sources {
+        placed.sources.push((own(&name).unwrap_or(name), text));
+    }
+    for mut finding in found.findings {
+        let named = sets.iter().find_map(|(name, span)| {
+            let rest = finding.file.strip_prefix(name.as_str())?;
+            (rest.is_empty() || rest.starts_with('.')).then_some((name, span.clone()?))
+        });
+        match named {
+            Some((set, span)) if finding.span.is_none() => {
+                if !finding.message.contains(&format!("`{set}`")) {
+                    finding.message = format!("{}: {}", finding.file, finding.message);
+                }
+                finding.file = config.display().to_string();
+                finding.span = Some(span);
+            }
+            _ => finding.file = own(&finding.file).unwrap_or(finding.file),
+        }
+        // A set that is not there lacks each of its files for one reason.
+        if !placed.findings.contains(&finding) {
+            placed.findings.push(finding);
+        }
+    }
+    placed
 }
 
 /// A line for the way mail goes, one for each rule, and `ok`.
@@ -154,13 +177,14 @@ mod tests {
     fn template_errors_come_with_those_of_the_configuration() {
         let text = format!("{GOOD}delay_treshold = 5\n");
         let (config, diagnostics) = prove(Path::new("bewit.toml"), examine(&text), |_, _| {
-            let missing = TemplateError {
-                name: "own.txt.j2".to_owned(),
+            let missing = |name: &str, message: &str| TemplateError {
+                name: name.to_owned(),
                 line: None,
                 span: None,
                 text: None,
-                message: "there is no such template".to_owned(),
+                message: message.to_owned(),
             };
+            let gone = "there is no template set `own`";
             let broken = TemplateError {
                 name: "own.html.j2".to_owned(),
                 line: Some(1),
@@ -168,7 +192,12 @@ mod tests {
                 text: Some("{{ no }}".to_owned()),
                 message: "undefined".to_owned(),
             };
-            Err(vec![missing, broken])
+            Err(vec![
+                missing("own.txt.j2", gone),
+                missing("own.html.j2", gone),
+                missing("own.subject.j2", "empty"),
+                broken,
+            ])
         });
         assert!(config.is_none());
         insta::assert_snapshot!(diagnostics, @r#"
@@ -179,7 +208,13 @@ mod tests {
            | ^^^^^^^^^^^^^^
            = hint: did you mean `delay_threshold`?
 
-        error: own.txt.j2: there is no such template
+        error: there is no template set `own`
+         --> bewit.toml:9:12
+          |
+        9 | template = "own"
+          |            ^^^^^
+
+        error: own.subject.j2: empty
          --> bewit.toml:9:12
           |
         9 | template = "own"
@@ -191,7 +226,7 @@ mod tests {
         1 | {{ no }}
           |    ^^
 
-        3 errors
+        4 errors
         "#);
     }
 
@@ -208,5 +243,28 @@ mod tests {
         });
         assert!(config.is_none());
         assert_eq!(diagnostics.to_string(), "error: line 7: no\n --> x.html.j2");
+    }
+
+    #[test]
+    fn a_template_of_the_site_is_named_by_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("own")).unwrap();
+        let template = folder.path().join("own/x.html.j2");
+        std::fs::write(&template, "{{ no }}").unwrap();
+        let text = format!("{GOOD}[templates]\npath = \"own\"\n");
+        let examined = load::examine_text(&text, "bewit.toml", folder.path(), Proof::Files);
+        let (_, diagnostics) = prove(Path::new("bewit.toml"), examined, |found, _| {
+            assert_eq!(found, Some(folder.path().join("own").as_path()));
+            let text = Some("{{ no }}".to_owned());
+            Err(vec![TemplateError {
+                name: "x.html.j2".to_owned(),
+                line: Some(1),
+                span: Some(3..5),
+                text,
+                message: "no".to_owned(),
+            }])
+        });
+        let wanted = format!(" --> {}:1:4\n  |\n1 | {{{{ no }}}}\n", template.display());
+        assert!(diagnostics.to_string().contains(&wanted), "{diagnostics}");
     }
 }

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(hint("30"), "the unit is missing: `30 s`?");
         assert_eq!(hint("1.5 h"), "only whole numbers: write it in the next smaller unit");
         assert_eq!(hint("30 S"), "did you mean `s`?");
-        assert_eq!(hint("2 minuts"), "did you mean `minutes`?");
+        assert_eq!(hint("2 minuts"), "did you mean `minute`?");
         assert_eq!(hint("2 x"), "units are ms, s, min, h, d or w");
         assert_eq!(hint("30 fortnights"), "units are ms, s, min, h, d or w");
         assert_eq!(hint("soon"), "a whole number and a unit, for example `30 s`");
