@@ -1,10 +1,22 @@
 //! The configuration file: TOML, read once, every error reported in one run.
 //!
-//! [`raw`] is the file as written, with the place of each value; [`Config`] is what it means, typed and checked.
+//! `raw` is the file as written, with the place of each value; [`Config`] is what it means, typed and checked.
 
+mod decode;
+mod defaults;
 pub mod diagnostic;
 pub mod load;
+mod raw;
+mod raw_rule;
+mod resolve;
+mod resolve_rule;
+pub mod schema;
 pub mod secret;
+mod syntax;
+#[cfg(test)]
+mod tests;
+pub(crate) mod units;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

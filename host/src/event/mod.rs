@@ -1,11 +1,15 @@
 //! The domain: what Bewit hears of. Pure data, no I/O.
 //!
 //! [`line`] admits a line of bytes (limits on length, depth and nodes), [`parse`] turns it into a [`FlowCompletion`],
-//! whatever of Velociraptor's JSON encodings it is written in.
+//! whatever of Velociraptor's JSON encodings it is written in. [`samples()`] ship with Bewit; [`schema`] describes an event
+//! to editors and to those who write events.
 
+mod lenient;
 pub mod line;
 pub mod parse;
 pub mod rows;
+mod samples;
+pub mod schema;
 pub mod time;
 
 use std::fmt;
@@ -14,6 +18,8 @@ use indexmap::IndexMap;
 
 use self::rows::ResultSet;
 use self::time::Moment;
+
+pub use self::samples::samples;
 
 /// What makes an event itself: the same key heard twice is one event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,10 +1,12 @@
 //! Where a fact comes from. What an event carries is at hand; result rows are read as a stream, from the event itself
 //! or from a file beside it.
 
+mod file;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::event::rows::{ResultSet, Row};
+use crate::event::rows::{Elements, ResultSet, Row};
 
 /// Why rows could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +54,32 @@ impl RowReader {
         Self { folder }
     }
 
-    /// Opens a result set. Files are opened without following links and must be regular files.
+    /// Opens a result set. Files are opened without following links, and must be regular files with no second name.
     ///
     /// # Errors
-    /// When the set cannot be opened; single bad rows come out of the stream.
+    /// When the set cannot be opened; single bad rows come out of the stream, which goes on after them.
     pub fn open<'a>(&self, set: &'a ResultSet) -> Result<Rows<'a>, RowsError> {
-        let _ = (set, &self.folder);
-        todo!()
+        match set {
+            ResultSet::Inline(array) => Ok(Box::new(Elements::of(array.get()).zip(1..).map(|(text, number)| {
+                Row::parse(text).map_err(|error| RowsError::BadRow { number, reason: error.to_string() })
+            }))),
+            ResultSet::File(name) => Ok(Box::new(file::FileRows::open(self.folder.as_deref(), name)?)),
+            ResultSet::Unusable(what) => Err(RowsError::Unusable(what.clone())),
+        }
+    }
+
+    /// How many rows a set has, bad ones included, without parsing any.
+    ///
+    /// # Errors
+    /// When the set cannot be opened, or a file not be read to its end.
+    pub fn count(&self, set: &ResultSet) -> Result<u64, RowsError> {
+        match set {
+            ResultSet::Inline(array) => Ok(Elements::of(array.get()).count() as u64),
+            ResultSet::File(name) => file::FileRows::open(self.folder.as_deref(), name)?.count_rest(),
+            ResultSet::Unusable(what) => Err(RowsError::Unusable(what.clone())),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

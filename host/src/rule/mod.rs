@@ -3,8 +3,13 @@
 
 pub mod address;
 pub mod decide;
+pub mod defaults;
+pub mod import;
+#[cfg(test)]
+mod parity;
 pub mod pattern;
 pub mod recipients;
+pub(crate) mod show;
 
 use std::time::Duration;
 
