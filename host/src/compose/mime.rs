@@ -1,10 +1,15 @@
 //! MIME: a draft and an envelope become bytes, once. Seven-bit, CRLF, no line over 998 octets (target 76).
 
+mod encode;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
-use super::Draft;
+use super::{Draft, text};
 use crate::mail::{NewMail, Segment};
 use crate::rule::address::{Address, Mailbox};
 
@@ -25,28 +30,237 @@ pub struct Letterhead<'a> {
 /// `Content-Type` field (and `MIME-Version`) that belongs in the header.
 #[must_use]
 pub fn body(draft: &Draft) -> (Vec<u8>, Arc<Vec<Segment>>) {
-    let _ = draft;
-    todo!()
+    let mut content = text_part("text/plain", &draft.text);
+    if let Some(html) = &draft.html {
+        content = multipart("alternative", vec![content, text_part("text/html", html)]);
+    }
+    if !draft.attachments.is_empty() {
+        let mut parts = vec![content];
+        for attachment in &draft.attachments {
+            let name = safe_name(&attachment.name);
+            parts.push(Part {
+                fields: format!(
+                    "Content-Type: {};\r\n name=\"{name}\"\r\nContent-Disposition: attachment;\r\n \
+                     filename=\"{name}\"\r\nContent-Transfer-Encoding: base64\r\n",
+                    safe_type(&attachment.content_type)
+                ),
+                segments: vec![Segment::Base64(attachment.blob.clone())],
+            });
+        }
+        content = multipart("mixed", parts);
+    }
+    let fields = format!("MIME-Version: 1.0\r\n{}", content.fields);
+    (fields.into_bytes(), Arc::new(content.segments))
 }
 
 /// One mail to these recipients.
 #[must_use]
 pub fn mail(head: &Letterhead<'_>, draft: &Draft, content: &(Vec<u8>, Arc<Vec<Segment>>), to: &[Address]) -> NewMail {
-    let _ = (head, draft, content, to);
-    todo!()
+    let sender = visible(&head.from.address);
+    let domain = domain_of(&sender);
+    let id = message_id(domain);
+    let subject = text::fit(&text::one_line(&draft.subject), super::SUBJECT_LIMIT).into_owned();
+    let recipients: Vec<String> = to.iter().map(|address| visible(address.as_str())).collect();
+
+    let mut out = String::with_capacity(1024);
+    field(&mut out, "Date", &date(head.date));
+    field(&mut out, "From", &mailbox("From: ".len(), &head.from.name, &sender));
+    let listed = if recipients.is_empty() { "undisclosed-recipients:;".to_owned() } else { recipients.join(",\r\n ") };
+    field(&mut out, "To", &listed);
+    field(&mut out, "Subject", &unstructured("Subject: ".len(), &subject));
+    field(&mut out, "Message-ID", &format!("<{id}>"));
+    if let Some(thread) = head.thread.as_deref().map(visible).filter(|thread| !thread.is_empty()) {
+        field(&mut out, "In-Reply-To", &format!("<{thread}>"));
+        field(&mut out, "References", &format!("<{thread}>"));
+    }
+    field(&mut out, "Auto-Submitted", "auto-generated");
+    field(&mut out, "X-Auto-Response-Suppress", "All");
+    let list = format!("{}.{}", slug(head.rule), id_domain(domain));
+    field(&mut out, "List-Id", &mailbox("List-Id: ".len(), head.rule, &list));
+    let mut bytes = out.into_bytes();
+    bytes.extend_from_slice(&content.0);
+    NewMail { message_id: id, sender, recipients, subject, head: bytes, body: Arc::clone(&content.1) }
 }
 
 /// A fresh Message-ID in the sender's domain: 128 random bits in base32.
 #[must_use]
 pub fn message_id(domain: &str) -> String {
-    let _ = domain;
-    todo!()
+    format!("{}@{}", base32(&rand::random::<u128>().to_be_bytes()), id_domain(domain))
 }
 
 /// The Message-ID under which the mails of one hunt (or of one client, outside hunts) thread together; it belongs to
 /// no mail, it only ties them.
 #[must_use]
 pub fn thread_id(parts: &[&str], domain: &str) -> String {
-    let _ = (parts, domain);
-    todo!()
+    let mut hash = Sha256::new();
+    for part in parts {
+        // Lengths keep ["ab", "c"] and ["a", "bc"] apart.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest = hash.finalize();
+    format!("{}@{}", base32(digest.get(..16).unwrap_or_default()), id_domain(domain))
+}
+
+fn base32(bytes: &[u8]) -> String {
+    data_encoding::BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
+}
+
+/// A part on its way: its own fields and what follows their blank line.
+struct Part {
+    fields: String,
+    segments: Vec<Segment>,
+}
+
+fn text_part(kind: &str, content: &str) -> Part {
+    let encoded = encode::text(&normalised(content));
+    Part {
+        fields: format!("Content-Type: {kind}; charset=utf-8\r\nContent-Transfer-Encoding: {}\r\n", encoded.encoding),
+        segments: vec![Segment::Bytes(encoded.bytes)],
+    }
+}
+
+/// LF line ends and one at the end; what a text part must not hold is made visible.
+fn normalised(content: &str) -> String {
+    let mut text = content.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
+    if text.contains('\0') {
+        text = text.replace('\0', "\u{2400}");
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+fn multipart(kind: &str, parts: Vec<Part>) -> Part {
+    let boundary = boundary(&parts);
+    let mut segments = Vec::new();
+    for part in parts {
+        push(&mut segments, format!("--{boundary}\r\n{}\r\n", part.fields).into_bytes());
+        for segment in part.segments {
+            match segment {
+                Segment::Bytes(bytes) => push(&mut segments, bytes),
+                blob @ Segment::Base64(_) => segments.push(blob),
+            }
+        }
+    }
+    push(&mut segments, format!("--{boundary}--\r\n").into_bytes());
+    Part { fields: format!("Content-Type: multipart/{kind};\r\n boundary=\"{boundary}\"\r\n"), segments }
+}
+
+/// Adds bytes to the last segment if it has bytes too.
+fn push(segments: &mut Vec<Segment>, bytes: Vec<u8>) {
+    if let Some(Segment::Bytes(last)) = segments.last_mut() {
+        last.extend_from_slice(&bytes);
+    } else {
+        segments.push(Segment::Bytes(bytes));
+    }
+}
+
+/// 128 random bits behind `=_`, which neither quoted-printable nor base64 can produce; looked for all the same.
+fn boundary(parts: &[Part]) -> String {
+    loop {
+        let boundary = format!("=_bewit_{}", base32(&rand::random::<u128>().to_be_bytes()));
+        let found = parts.iter().flat_map(|part| &part.segments).any(|segment| match segment {
+            Segment::Bytes(bytes) => bytes.windows(boundary.len()).any(|window| window == boundary.as_bytes()),
+            Segment::Base64(_) => false,
+        });
+        if !found {
+            return boundary;
+        }
+    }
+}
+
+/// `Sat, 15 Aug 2026 10:00:00 +0000` (RFC 5322 section 3.3).
+fn date(date: Timestamp) -> String {
+    date.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+}
+
+/// One header field; `value` is folded already.
+fn field(out: &mut String, name: &str, value: &str) {
+    out.push_str(name);
+    out.push_str(": ");
+    out.push_str(value);
+    out.push_str("\r\n");
+}
+
+/// Unstructured text (RFC 5322 section 2.2.1) behind `used` characters.
+fn unstructured(used: usize, text: &str) -> String {
+    if encode::is_plain(text) { folded(used, text) } else { encode::words(text, used).join("\r\n ") }
+}
+
+/// Single-spaced words, folded so that lines stay within 76 characters.
+fn folded(used: usize, text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut column = used;
+    for word in text.split(' ') {
+        if !out.is_empty() {
+            if column + 1 + word.len() > 76 {
+                out.push_str("\r\n");
+                column = 0;
+            }
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    out
+}
+
+/// `Name <address>` behind `used` characters; also for List-Id.
+fn mailbox(used: usize, name: &str, address: &str) -> String {
+    let name = text::one_line(name);
+    if name.is_empty() {
+        return format!("<{address}>");
+    }
+    let phrase = if !encode::is_plain(&name) {
+        encode::words(&name, used).join("\r\n ")
+    } else if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" !#$%&'*+-/=?^_`{|}~".contains(&byte)) {
+        folded(used, &name)
+    } else {
+        format!("\"{}\"", folded(used + 1, &name.replace('\\', "\\\\").replace('"', "\\\"")))
+    };
+    format!("{phrase}\r\n <{address}>")
+}
+
+/// What must be on one line of a header and is not encoded: controls and blanks never get through.
+fn visible(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect()
+}
+
+fn domain_of(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+}
+
+/// A domain that can stand in an identifier: Message-ID and List-Id must be ASCII.
+fn id_domain(domain: &str) -> &str {
+    let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if domain.len() <= 253 && domain.split('.').all(label) { domain } else { "bewit.invalid" }
+}
+
+/// A rule's name as a list label: `[a-z0-9-]`, at most 60 characters.
+fn slug(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars().take(60) {
+        if c.is_ascii_alphanumeric() {
+            out.push(c.to_ascii_lowercase());
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    let trimmed = out.trim_end_matches('-');
+    if trimmed.is_empty() { "rule".to_owned() } else { trimmed.to_owned() }
+}
+
+/// Attachments come with a safe name; a caller's mistake must not become a header.
+fn safe_name(name: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let name: String = name.chars().take(120).map(safe).collect();
+    if name.is_empty() { "attachment".to_owned() } else { name }
+}
+
+fn safe_type(kind: &str) -> &str {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"/.+-; =".contains(&b);
+    if kind.contains('/') && kind.len() <= 100 && kind.bytes().all(safe) { kind } else { "application/octet-stream" }
 }

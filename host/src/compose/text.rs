@@ -1,1 +1,209 @@
-//! Clean text: what any text from outside passes before it is shown.
+//! Clean text: what any text from outside passes before it is shown. A reader sees what is there: controls, bidi
+//! overrides and invisible characters become visible, nothing else changes.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// What marks the place where text was cut.
+pub const ELLIPSIS: char = '…';
+
+/// What becomes of a character.
+enum Shown {
+    /// It stays.
+    Same,
+    /// A control picture (U+2400 to U+2421).
+    Picture(char),
+    /// Its code point, as `[U+202E]`.
+    CodePoint,
+}
+
+fn shown(c: char) -> Shown {
+    match c {
+        '\n' | '\t' => Shown::Same,
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).map_or(Shown::CodePoint, Shown::Picture),
+        '\u{7f}' => Shown::Picture('\u{2421}'),
+        // C1 controls, among them NEL, which some programs take for a line end, and CSI, which terminals obey.
+        '\u{80}'..='\u{9f}'
+        // Soft hyphen, Arabic letter mark, Hangul fillers, Mongolian vowel separator.
+        | '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}'
+        // Zero-width space and the marks after it, but not the joiners U+200C and U+200D, which scripts need.
+        | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        // Line and paragraph separator, bidi embeddings and overrides.
+        | '\u{2028}'..='\u{202e}'
+        // Word joiner, invisible operators, bidi isolates, deprecated format characters.
+        | '\u{2060}'..='\u{206f}'
+        // Byte order mark, interlinear annotation.
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        // Musical and shorthand format controls, tags.
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}'
+        // Noncharacters of the first plane.
+        | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}' => Shown::CodePoint,
+        _ => Shown::Same,
+    }
+}
+
+/// Text with several lines: CRLF is one line break, a tab stays, all else that a reader could not see is made visible.
+/// What is clean already is not copied.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.chars().all(|c| matches!(shown(c), Shown::Same)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c == '\r' && rest.peek() == Some(&'\n') {
+            continue;
+        }
+        match shown(c) {
+            Shown::Same => out.push(c),
+            Shown::Picture(picture) => out.push(picture),
+            Shown::CodePoint => {
+                // Writing to a String does not fail.
+                let _ = write!(out, "[U+{:04X}]", c as u32);
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Clean text on one line: line breaks become `⏎`, tabs a space; blanks at both ends are taken off.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let clean = clean(text);
+    let trimmed = clean.trim();
+    if !trimmed.contains(['\n', '\t']) {
+        return trimmed.to_owned();
+    }
+    trimmed.replace('\n', "⏎").replace('\t', " ")
+}
+
+/// The first `limit` characters and an ellipsis, if there are more; never in the middle of a grapheme, unless it alone
+/// is longer than the limit.
+#[must_use]
+pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    // As many bytes as characters at most: most texts are not even counted.
+    if text.len() <= limit || text.chars().nth(limit).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut head = String::new();
+    let mut left = limit;
+    for grapheme in text.graphemes(true) {
+        let length = grapheme.chars().count();
+        if length > left {
+            if head.is_empty() {
+                head.extend(grapheme.chars().take(left));
+            }
+            break;
+        }
+        head.push_str(grapheme);
+        left -= length;
+    }
+    head.push(ELLIPSIS);
+    Cow::Owned(head)
+}
+
+/// An ellipsis and the last `limit` characters, if there are more: the end of a path says more than its beginning.
+#[must_use]
+pub fn cut_left(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit || text.chars().nth(limit).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut kept = Vec::new();
+    let mut left = limit;
+    for grapheme in text.graphemes(true).rev() {
+        let length = grapheme.chars().count();
+        if length > left {
+            break;
+        }
+        kept.push(grapheme);
+        left -= length;
+    }
+    let mut out = String::from(ELLIPSIS);
+    out.extend(kept.into_iter().rev());
+    Cow::Owned(out)
+}
+
+/// At most `limit` characters in all, the ellipsis counted.
+#[must_use]
+pub fn fit(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit || text.chars().nth(limit).is_none() {
+        return Cow::Borrowed(text);
+    }
+    cut(text, limit.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_shown() {
+        for (dirty, shown) in [
+            ("plain", "plain"),
+            ("größe 日本 👩‍👩‍👧", "größe 日本 👩‍👩‍👧"),
+            ("a\r\nb\tc", "a\nb\tc"),
+            ("a\rb", "a␍b"),
+            ("nul\0", "nul␀"),
+            ("\u{1b}[31mred", "␛[31mred"),
+            ("\u{9b}31m", "[U+009B]31m"),
+            ("del\u{7f}", "del␡"),
+            ("\u{202e}gnp.exe", "[U+202E]gnp.exe"),
+            ("a\u{2066}b\u{2069}c\u{200e}d\u{200f}e\u{61c}", "a[U+2066]b[U+2069]c[U+200E]d[U+200F]e[U+061C]"),
+            ("\u{feff}x\u{200b}y\u{2060}z", "[U+FEFF]x[U+200B]y[U+2060]z"),
+            ("tag\u{e0041}", "tag[U+E0041]"),
+            ("nel\u{85}ls\u{2028}", "nel[U+0085]ls[U+2028]"),
+        ] {
+            assert_eq!(clean(dirty), shown, "{dirty:?}");
+        }
+    }
+
+    #[test]
+    fn one_line_has_no_line_breaks() {
+        assert_eq!(one_line("ws\r\nBcc: evil@example.net"), "ws⏎Bcc: evil@example.net");
+        assert_eq!(one_line(" \n a\tb \n"), "a b");
+    }
+
+    #[test]
+    fn cutting_counts_characters_and_keeps_graphemes() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "abc…");
+        assert_eq!(cut(&"é".repeat(120), 100), format!("{}…", "é".repeat(100)));
+        // A family of five characters does not fit into the four that are left.
+        assert_eq!(cut("ab👩‍👩‍👧cd", 6), "ab…");
+        // A single grapheme that is longer than the limit must not get through whole, nor vanish.
+        assert_eq!(cut(&format!("e{}", "\u{301}".repeat(50)), 3), "e\u{301}\u{301}…");
+        assert_eq!(cut_left("/very/long/path.txt", 8), "…path.txt");
+        assert_eq!(cut_left("path.txt", 8), "path.txt");
+        assert_eq!(fit("abcd", 3), "ab…");
+        assert_eq!(fit("abc", 3), "abc");
+    }
+
+    proptest! {
+        #[test]
+        fn clean_text_holds_no_controls_and_is_stable(text in any::<String>()) {
+            let once = clean(&text).into_owned();
+            prop_assert!(once.chars().all(|c| matches!(shown(c), Shown::Same)));
+            prop_assert_eq!(clean(&once), once.as_str());
+            prop_assert!(!one_line(&text).contains(['\n', '\r', '\t']));
+        }
+
+        #[test]
+        fn cut_keeps_a_prefix_within_the_limit(text in any::<String>(), limit in 0_usize..40) {
+            let short = cut(&text, limit);
+            if text.chars().count() <= limit {
+                prop_assert_eq!(short, text.as_str());
+            } else {
+                let head = short.strip_suffix('…').unwrap();
+                prop_assert!(text.starts_with(head));
+                prop_assert!(head.chars().count() <= limit);
+                prop_assert!(fit(&text, limit.max(1)).chars().count() <= limit.max(1));
+                prop_assert!(text.ends_with(cut_left(&text, limit).strip_prefix('…').unwrap()));
+            }
+        }
+    }
+}

@@ -1,7 +1,214 @@
 //! The view model: what a template sees. Every text in it is clean (controls made visible), none of it is escaped.
+//!
+//! This is the contract with template authors: names here are changed on purpose only. Texts may hold line breaks
+//! where an endpoint sent some; the filters `line`, `br` and `block` (see [`super::templates`]) put them where they can
+//! do no harm. A value that is not known is empty, or `none` where the type says `Option`.
 
 use serde::{Deserialize, Serialize};
 
 /// Everything a template of a flow completion can name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct View {}
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// The subject, as the stock subject template writes it before it is cut.
+    pub subject: String,
+    /// How the collection ended.
+    pub outcome: Outcome,
+    /// `Client collection finished`, `… FAILED` or `… was cancelled`.
+    pub title: String,
+    /// The collection in one sentence.
+    pub summary: String,
+    /// What the endpoint is best known by: its FQDN, else its host name, else its client id. One line.
+    pub host: String,
+    /// The FQDN that the endpoint reports; may be empty.
+    pub fqdn: String,
+    /// `C.…`
+    pub client_id: String,
+    /// `F.…`
+    pub flow_id: String,
+    /// `root`, or the org's id.
+    pub org_id: String,
+    /// Who started the collection: a user name or address; may be empty.
+    pub creator: String,
+    /// Whether the collection was marked urgent.
+    pub urgent: bool,
+    /// Whether the client enrolled shortly before (`new_client_threshold`).
+    pub new_client: bool,
+    /// The error message of a failed collection, or who cancelled it; may be empty.
+    pub error: String,
+    /// The artifacts requested, in order.
+    pub artifacts: Vec<Named>,
+    /// Rows collected.
+    pub rows: u64,
+    /// Files uploaded.
+    pub files: u64,
+    /// Size of the uploads, such as `40 MB`.
+    pub size: String,
+    /// How long the longest query took, such as `17.3 s`; may be empty.
+    pub duration: String,
+    /// When it finished, such as `2026-08-12T02:02:03Z (now)`.
+    pub finished: String,
+    /// The hunt that the flow belongs to.
+    pub hunt: Option<Named>,
+    /// The client's page in the GUI.
+    pub client_url: Option<String>,
+    /// The flow's page in the GUI.
+    pub flow_url: Option<String>,
+    /// Facts of the client, in order.
+    pub client: Vec<Fact>,
+    /// Facts of the flow, in order.
+    pub flow: Vec<Fact>,
+    /// Result tables, in the order of the event.
+    pub results: Vec<Table>,
+    /// The uploads table, if the rule wants one and there are uploads.
+    pub uploads: Option<Uploads>,
+    /// Files attached to the mail.
+    pub attachments: Vec<AttachedFile>,
+    /// What the reader must know of this mail: attachments that were dropped, results that could not be read.
+    pub notes: Vec<String>,
+    /// Name of the rule that sent the mail.
+    pub rule: String,
+    /// Why it did.
+    pub reason: String,
+}
+
+/// How a collection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// State FINISHED.
+    Finished,
+    /// Any other state.
+    #[default]
+    Failed,
+    /// Not finished, because somebody cancelled it.
+    Cancelled,
+}
+
+/// A name that may have a page.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Name.
+    pub name: String,
+    /// Its page in the GUI.
+    pub url: Option<String>,
+}
+
+/// A label with its values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Label.
+    pub label: String,
+    /// Values; none for a fact that is kept although it is empty (`keep_empty_rows`).
+    pub values: Vec<Value>,
+}
+
+/// One value of a fact.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Value {
+    /// Name of the value, for arguments: `Artifact/parameter`; else empty.
+    pub name: String,
+    /// Value; may hold line breaks.
+    pub text: String,
+    /// Its page in the GUI.
+    pub url: Option<String>,
+}
+
+/// Result rows of one source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// `Artifact` or `Artifact/Source`.
+    pub source: String,
+    /// Column names; the last one is `…` if columns were left out.
+    pub columns: Vec<String>,
+    /// Cells, one list a row, as long as `columns`; may hold line breaks.
+    pub rows: Vec<Vec<String>>,
+    /// Columns left out because of `result_table_max_columns`.
+    pub hidden_columns: u64,
+    /// Rows of the whole set.
+    pub total: u64,
+    /// `(Showing 20 of 120 rows)` if rows were left out; else empty.
+    pub showing: String,
+    /// How it is best laid out.
+    pub layout: Layout,
+    /// Why the rows could not be read, or not all; else empty.
+    pub problem: String,
+}
+
+/// How a table is best laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Rows and columns that fit a phone.
+    #[default]
+    Narrow,
+    /// Rows and columns that fit a desktop, but no phone.
+    Wide,
+    /// One value below the other: a single row, or values with line breaks.
+    Record,
+}
+
+/// Uploaded files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uploads {
+    /// Files shown.
+    pub files: Vec<UploadedFile>,
+    /// Files in all.
+    pub total: u64,
+    /// `(Showing 10 of 25 rows)` if files were left out; else empty.
+    pub showing: String,
+}
+
+/// An uploaded file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedFile {
+    /// Its path on the endpoint, cut on the left.
+    pub name: String,
+    /// Such as `14 GB`.
+    pub size: String,
+    /// Where it can be downloaded.
+    pub url: Option<String>,
+}
+
+/// A file attached to the mail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedFile {
+    /// File name.
+    pub name: String,
+    /// Such as `4.1 kB`.
+    pub size: String,
+    /// Where its rows come from.
+    pub source: String,
+    /// How many.
+    pub rows: u64,
+}
+
+/// Everything a digest's template can name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DigestView {
+    /// The subject, as the stock subject template writes it before it is cut.
+    pub subject: String,
+    /// `5 client collections`.
+    pub title: String,
+    /// How many of them finished, failed and were cancelled, in one sentence.
+    pub summary: String,
+    /// The worst outcome among them.
+    pub outcome: Outcome,
+    /// The collections, in order of arrival; those after the first 100 without facts and tables.
+    pub items: Vec<View>,
+    /// Collections beyond those in `items`, of which there are at most 500.
+    pub more: u64,
+    /// How many finished.
+    pub finished: u64,
+    /// How many failed.
+    pub failed: u64,
+    /// How many were cancelled.
+    pub cancelled: u64,
+    /// Files attached to the mail.
+    pub attachments: Vec<AttachedFile>,
+    /// What the reader must know of this mail.
+    pub notes: Vec<String>,
+    /// Name of the rule that sent the mail.
+    pub rule: String,
+    /// Why it did.
+    pub reason: String,
+}

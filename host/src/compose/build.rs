@@ -1,0 +1,335 @@
+//! From an event and a decision to the view: facts, limits, wording.
+
+use jiff::Timestamp;
+
+use super::links::Links;
+use super::view::{Fact, Named, Outcome, UploadedFile, Uploads, Value, View};
+use super::{human, text};
+use crate::event::FlowCompletion;
+use crate::rule::{Decision, Rule};
+
+/// Characters of a name that an endpoint or a user chose. DNS names end at 253.
+const NAME: usize = 300;
+/// Characters of an error message.
+const ERROR: usize = 2_000;
+/// Characters of a parameter's or a metadata field's value.
+const VALUE: usize = 100;
+/// Characters of an uploaded file's path, counted from its end.
+const PATH: usize = 50;
+/// Characters of a hunt's description.
+const DESCRIPTION: usize = 300;
+/// Entries of one list.
+const LIST: usize = 100;
+
+/// The view without results and attachments, which need the disk.
+pub(super) fn view(
+    base_url: Option<&str>,
+    rule: &Rule,
+    event: &FlowCompletion,
+    decision: Option<&Decision>,
+    now: Timestamp,
+) -> View {
+    let links = base_url.map(|base| Links::new(base, &event.key.org_id));
+    let build = Build { links, rule, event, now };
+    let mut view = build.head();
+    view.client = build.client_facts(&view);
+    view.flow = build.flow_facts(&view);
+    view.uploads = build.uploads();
+    view.rule = name(&rule.name);
+    view.reason = decision.map(|decision| cut(&decision.reason, ERROR)).unwrap_or_default();
+    view
+}
+
+struct Build<'a> {
+    links: Option<Links<'a>>,
+    rule: &'a Rule,
+    event: &'a FlowCompletion,
+    now: Timestamp,
+}
+
+impl Build<'_> {
+    fn head(&self) -> View {
+        let flow = &self.event.flow;
+        let client = self.event.client.as_ref();
+        let fqdn = client.map(|client| name(&client.fqdn)).unwrap_or_default();
+        let host_name = client.map(|client| name(&client.hostname)).unwrap_or_default();
+        let client_id = name(&self.event.key.client_id);
+        let host = [&fqdn, &host_name, &client_id].into_iter().find(|name| !name.is_empty()).cloned();
+        let mut view = View {
+            outcome: outcome(self.event),
+            host: host.unwrap_or_default(),
+            fqdn,
+            flow_id: name(&self.event.key.flow_id),
+            org_id: name(&self.event.key.org_id),
+            creator: name(&flow.creator),
+            urgent: flow.urgent,
+            new_client: self.is_new_client(),
+            error: cut(&flow.status, ERROR),
+            artifacts: self.artifacts(),
+            rows: flow.total_collected_rows,
+            files: flow.total_uploaded_files,
+            size: human::size(flow.total_uploaded_bytes),
+            duration: flow.execution_duration.map(human::duration).unwrap_or_default(),
+            finished: human::moment(self.event.timestamp, self.now),
+            hunt: self.hunt(),
+            client_url: self.links.map(|links| links.client(&self.event.key.client_id)),
+            flow_url: self.links.map(|links| links.flow(&self.event.key.client_id, &self.event.key.flow_id, "logs")),
+            client_id,
+            ..View::default()
+        };
+        view.title = title(view.outcome).to_owned();
+        view.subject = subject(&view);
+        view.summary = summary(&view);
+        view
+    }
+
+    fn artifacts(&self) -> Vec<Named> {
+        let flow = &self.event.flow;
+        if !flow.artifacts.is_empty() {
+            return flow.artifacts.iter().map(|artifact| self.artifact(artifact)).collect();
+        }
+        // The live queue does not carry the request; what came back names the artifacts too.
+        let mut names: Vec<&str> = Vec::new();
+        for source in &flow.artifacts_with_results {
+            let artifact = source.split('/').next().unwrap_or_default();
+            if !names.contains(&artifact) && names.len() < LIST {
+                names.push(artifact);
+            }
+        }
+        names.into_iter().map(|artifact| self.artifact(artifact)).collect()
+    }
+
+    fn artifact(&self, artifact: &str) -> Named {
+        Named { name: name(artifact), url: self.links.map(|links| links.artifact(artifact)) }
+    }
+
+    fn hunt(&self) -> Option<Named> {
+        if !self.event.is_hunt() {
+            return None;
+        }
+        let id = self.event.hunt_id();
+        let description = self.event.hunt.as_ref().map(|hunt| cut(&hunt.description, DESCRIPTION)).unwrap_or_default();
+        let name = if description.trim().is_empty() { name(id.as_deref().unwrap_or_default()) } else { description };
+        let url = id.filter(|id| !id.is_empty()).and_then(|id| self.links.map(|links| links.hunt(&id)));
+        Some(Named { name, url })
+    }
+
+    /// As the rule's filter of the same name counts: whole seconds, strictly less.
+    fn is_new_client(&self) -> bool {
+        let flow = &self.event.flow;
+        let begun = flow.start_time.or(flow.create_time);
+        let enrolled = self.event.client.as_ref().and_then(|client| client.first_seen_at);
+        match (begun, enrolled) {
+            (Some(begun), Some(enrolled)) => {
+                begun.unix().saturating_sub(enrolled.unix()) < self.rule.new_client_threshold
+            }
+            _ => false,
+        }
+    }
+
+    fn client_facts(&self, view: &View) -> Vec<Fact> {
+        let client = self.event.client.as_ref();
+        let of = |field: fn(&crate::event::Client) -> &String| client.map(|c| name(field(c))).unwrap_or_default();
+        let mut facts = Facts::default();
+        if view.org_id != "root" {
+            facts.text("Organisation", view.org_id.clone());
+        }
+        facts.link("ID", &view.client_id, view.client_url.clone());
+        facts.text("FQDN", view.fqdn.clone());
+        if view.fqdn.is_empty() {
+            let host_name = of(|client| &client.hostname);
+            if !host_name.is_empty() {
+                facts.text("Host name", host_name);
+            }
+        }
+        facts.text("System", of(|client| &client.system));
+        facts.text("OS", of(|client| &client.release));
+        facts.text("Architecture", of(|client| &client.machine));
+        if view.new_client {
+            facts.text("New client", "true".to_owned());
+        }
+        let labels = client.map(|client| client.labels.as_slice()).unwrap_or_default();
+        facts.list("Labels", labels.iter().map(|label| Value { text: name(label), ..Value::default() }));
+        for field in &self.rule.client_metadata {
+            let label = text::one_line(if field.alias.trim().is_empty() { &field.field } else { &field.alias });
+            let value = self.event.metadata.as_ref().and_then(|metadata| metadata.get(&field.field));
+            facts.replace(&label, cut(value.map(String::as_str).unwrap_or_default(), VALUE));
+        }
+        facts.finish(self.rule.keep_empty_rows)
+    }
+
+    fn flow_facts(&self, view: &View) -> Vec<Fact> {
+        let flow = &self.event.flow;
+        let mut facts = Facts::default();
+        facts.link("Flow", &view.flow_id, view.flow_url.clone());
+        facts.text("Collection created", human::moment(flow.create_time, self.now));
+        facts.text("Collection started", human::moment(flow.start_time, self.now));
+        facts.text("Collection finished", view.finished.clone());
+        facts.text("Duration", view.duration.clone());
+        facts.text("Creator", view.creator.clone());
+        let named = |named: &Named| Value { text: named.name.clone(), url: named.url.clone(), ..Value::default() };
+        facts.list("Requested", flow.artifacts.iter().zip(&view.artifacts).map(|(_, artifact)| named(artifact)));
+        facts.list("Arguments", self.arguments().into_iter());
+        let sources = flow.artifacts_with_results.iter();
+        facts.list("With results", sources.map(|source| Value { text: name(source), ..Value::default() }));
+        facts.text("Error", view.error.clone());
+        facts.number("Urgent", if flow.urgent { "true" } else { "false" }, flow.urgent);
+        facts.list("Hunt", view.hunt.iter().map(named));
+        facts.number("Collected rows", &view.rows.to_string(), view.rows > 0);
+        facts.number("Uploaded files", &view.files.to_string(), view.files > 0);
+        let bytes = flow.total_uploaded_bytes;
+        facts.number("Uploaded bytes", if bytes > 0 { &view.size } else { "0" }, bytes > 0);
+        facts.finish(self.rule.keep_empty_rows)
+    }
+
+    /// Parameters of the request. A repeated artifact keeps its last spec; with several specs a name says whose
+    /// parameter it is.
+    fn arguments(&self) -> Vec<Value> {
+        let specs = &self.event.flow.specs;
+        let mut values = Vec::new();
+        for (at, spec) in specs.iter().enumerate() {
+            if specs.iter().skip(at + 1).any(|later| later.artifact == spec.artifact) {
+                continue;
+            }
+            for (key, value) in spec.parameters.iter().filter(|(_, value)| !value.is_empty()) {
+                let key = if specs.len() == 1 { name(key) } else { name(&format!("{}/{key}", spec.artifact)) };
+                values.push(Value { name: key, text: cut(value, VALUE), url: None });
+            }
+        }
+        values
+    }
+
+    fn uploads(&self) -> Option<Uploads> {
+        let all = self.event.uploads.as_deref().filter(|uploads| !uploads.is_empty())?;
+        let limit = usize::try_from(self.rule.include_uploads_table_rows).unwrap_or(usize::MAX);
+        if limit == 0 {
+            return None;
+        }
+        let files = all.iter().take(limit).map(|upload| UploadedFile {
+            name: text::one_line(&text::cut_left(&upload.path, PATH)),
+            size: human::size(upload.size),
+            url: self.links.zip(upload.components.as_ref()).map(|(links, place)| links.upload(place, &upload.path)),
+        });
+        Some(Uploads {
+            files: files.collect(),
+            total: all.len() as u64,
+            showing: showing(limit as u64, all.len() as u64),
+        })
+    }
+}
+
+/// Facts in the making. Empty ones keep their place until the end, so that metadata can take it.
+#[derive(Default)]
+struct Facts(Vec<(Fact, bool)>);
+
+impl Facts {
+    fn push(&mut self, label: &str, values: Vec<Value>, filled: bool) {
+        self.0.push((Fact { label: label.to_owned(), values }, filled));
+    }
+
+    fn text(&mut self, label: &str, text: String) {
+        self.link(label, &text, None);
+    }
+
+    fn link(&mut self, label: &str, text: &str, url: Option<String>) {
+        let filled = !text.trim().is_empty();
+        let values = if filled { vec![Value { text: text.to_owned(), url, ..Value::default() }] } else { Vec::new() };
+        self.push(label, values, filled);
+    }
+
+    /// A fact that has a value to show even if it counts as empty.
+    fn number(&mut self, label: &str, text: &str, filled: bool) {
+        self.push(label, vec![Value { text: text.to_owned(), ..Value::default() }], filled);
+    }
+
+    fn list(&mut self, label: &str, values: impl Iterator<Item = Value>) {
+        let mut values: Vec<Value> = values.filter(|value| !value.text.trim().is_empty()).collect();
+        let more = values.len().saturating_sub(LIST);
+        if more > 0 {
+            values.truncate(LIST);
+            values.push(Value { text: format!("{} {more} more", text::ELLIPSIS), ..Value::default() });
+        }
+        let filled = !values.is_empty();
+        self.push(label, values, filled);
+    }
+
+    /// Takes the place of the row with this label, or is added.
+    fn replace(&mut self, label: &str, text: String) {
+        let filled = !text.trim().is_empty();
+        let values = if filled { vec![Value { text, ..Value::default() }] } else { Vec::new() };
+        match self.0.iter_mut().find(|(fact, _)| fact.label == label) {
+            Some(place) => *place = (Fact { label: label.to_owned(), values }, filled),
+            None => self.push(label, values, filled),
+        }
+    }
+
+    fn finish(self, keep_empty: bool) -> Vec<Fact> {
+        self.0.into_iter().filter(|(_, filled)| *filled || keep_empty).map(|(fact, _)| fact).collect()
+    }
+}
+
+/// `(Showing 20 of 120 rows)`, if rows are left out.
+pub(super) fn showing(shown: u64, total: u64) -> String {
+    if shown < total { format!("(Showing {shown} of {total} rows)") } else { String::new() }
+}
+
+/// A name on one line.
+pub(super) fn name(raw: &str) -> String {
+    text::one_line(&text::cut(raw, NAME))
+}
+
+/// A value that may have several lines.
+fn cut(raw: &str, limit: usize) -> String {
+    text::clean(&text::cut(raw.trim_end(), limit)).into_owned()
+}
+
+fn outcome(event: &FlowCompletion) -> Outcome {
+    let status = event.flow.status.as_bytes();
+    let cancelled = status.get(..9).is_some_and(|head| head.eq_ignore_ascii_case(b"cancelled"));
+    match (event.flow.failed(), cancelled) {
+        (false, _) => Outcome::Finished,
+        (true, true) => Outcome::Cancelled,
+        (true, false) => Outcome::Failed,
+    }
+}
+
+fn title(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Finished => "Client collection finished",
+        Outcome::Failed => "Client collection FAILED",
+        Outcome::Cancelled => "Client collection was cancelled",
+    }
+}
+
+fn subject(view: &View) -> String {
+    let host = if view.fqdn.is_empty() { "Client" } else { &view.fqdn };
+    let verb = if view.outcome == Outcome::Finished { "finished collecting" } else { "FAILED to collect" };
+    format!("{host} {verb} {}", what(view, "(+ N more)"))
+}
+
+/// The first artifact and how many more.
+fn what(view: &View, form: &str) -> String {
+    let Some((first, more)) = view.artifacts.split_first() else { return "an unnamed artifact".to_owned() };
+    match more.len() {
+        0 => first.name.clone(),
+        count => format!("{} {}", first.name, form.replace('N', &count.to_string())),
+    }
+}
+
+fn summary(view: &View) -> String {
+    let what = what(view, "and N more");
+    let host = &view.host;
+    let by = |form: &str| if view.creator.is_empty() { String::new() } else { format!("{form} {}", view.creator) };
+    match view.outcome {
+        Outcome::Finished => {
+            let how_long = if view.duration.is_empty() { String::new() } else { format!(", {}", view.duration) };
+            let counts = format!("{}, {}{how_long}", human::count(view.rows, "row"), human::count(view.files, "file"));
+            match view.creator.as_str() {
+                "" => format!("{what} was collected from {host}: {counts}."),
+                creator => format!("{creator} collected {what} from {host}: {counts}."),
+            }
+        }
+        Outcome::Failed => format!("{what} could not be collected from {host}{}.", by(", as requested by")),
+        Outcome::Cancelled => format!("The collection of {what} from {host}{} was cancelled.", by(", requested by")),
+    }
+}
