@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -92,7 +93,7 @@ fn prepare(out: &Path) -> anyhow::Result<PathBuf> {
     Ok(mailbox)
 }
 
-/// The stock configuration with its surroundings replaced: where mail goes and where the outbox lies.
+/// The stock configuration with its surroundings replaced (where mail goes, where the outbox lies), each mail on its own.
 fn configuration(args: &DemoArgs, mailbox: &Path, state: &Path) -> anyhow::Result<Config> {
     let mut config = load::parse(load::STOCK, "bewit.toml", state)?;
     config.transport = match &args.smtp {
@@ -104,6 +105,10 @@ fn configuration(args: &DemoArgs, mailbox: &Path, state: &Path) -> anyhow::Resul
     config.spool = None;
     config.http = None;
     config.web = None;
+    // The samples come all at once; at the stock interval all but the first would be gathered into one digest.
+    for rule in &mut config.rules {
+        rule.send_interval = Duration::ZERO;
+    }
     Ok(config)
 }
 
