@@ -4,20 +4,32 @@
 //! [`Outbox`] is a handle to one writer that groups what waits into one transaction (WAL, full sync) and answers after
 //! the commit. States and their moves are in [`state`]; waits in [`schedule`]; `send_interval` in [`throttle`].
 
+mod accept;
+mod claim;
+mod content;
+mod digest;
+mod lock;
+pub mod look;
+mod open;
 pub mod schedule;
+mod space;
+mod sql;
 pub mod state;
 pub mod store;
+mod sweep;
 pub mod throttle;
 pub mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::blob::BlobStore;
 use crate::compose::attachments::Attachment;
-use crate::config::OutboxConfig;
 use crate::event::EventKey;
 use crate::mail::{NewMail, Segment};
 use crate::rule::{Decision, Throttle};
@@ -167,7 +179,7 @@ pub struct Job {
     pub body: std::sync::Arc<Vec<Segment>>,
     /// Octets of the whole mail.
     pub size: u64,
-    /// When it was stored; `give_up` counts from here.
+    /// When it was stored, or its slot if `throttle = "delay"` put it off.
     pub stored: Timestamp,
 }
 
@@ -209,7 +221,6 @@ pub struct DigestItem {
     pub gathered: Gathered,
 }
 
+pub use self::content::write_mail;
+pub use self::open::blob_folder;
 pub use self::store::Outbox;
-
-#[allow(dead_code, reason = "the signatures below are the contract of `store`")]
-type Contract = (OutboxConfig, BlobStore);

@@ -1,18 +1,70 @@
-//! SQLite: schema, the writer, and the questions others ask.
+//! The handle: questions go to a pool of readers, everything else to the one writer.
 
 use std::collections::HashSet;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::accept::Line;
+use super::digest::{self, Closing};
+use super::lock::{self, Lock};
+use super::open;
+use super::schedule::earlier;
+use super::space::{Ballast, Space};
+use super::sql::{ids, millis, timestamp};
+use super::sweep;
+use super::writer::{Claims, Done, Message, Waiting, Work, Writer};
 use super::{Accepted, Attempt, DigestJob, Job, OutboxError, Position, Receipt};
 use crate::blob::BlobStore;
 use crate::config::{OutboxConfig, RetryPolicy};
 use crate::event::EventKey;
+use crate::fault;
 use crate::mail::NewMail;
 
+/// Connections that read at the same time.
+const READERS: u32 = 4;
+
+/// Commands that wait before callers do.
+const WAITING: usize = 256;
+
 /// A handle to the outbox; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Outbox {}
+///
+/// All methods may be cancelled (dropped) at any await: a command that has reached the writer is then made to its end
+/// without an answer, and claims that nobody took go back to the queue.
+#[derive(Debug)]
+pub struct Outbox {
+    shared: Arc<Shared>,
+    /// The version that this handle's [`Outbox::changed`] has told of.
+    seen: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    retention: Duration,
+    blobs: BlobStore,
+    space: Arc<Space>,
+    readers: SqlitePool,
+    writer: mpsc::Sender<Message>,
+    version: watch::Sender<u64>,
+    stopped: Arc<OnceLock<String>>,
+    /// Given back by [`Outbox::close`]; after a storage failure only when the last handle is gone, since deliveries
+    /// may still be in flight.
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Clone for Outbox {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), seen: AtomicU64::new(self.seen.load(Ordering::Relaxed)) }
+    }
+}
 
 impl Outbox {
     /// Opens the outbox for a daemon: makes it if there is none, takes the lock, checks version and integrity, puts
@@ -21,14 +73,77 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError::Locked`], [`OutboxError::Unusable`], or what the disk says.
     pub async fn open(config: &OutboxConfig, retry: RetryPolicy, hold_ambiguous: bool) -> Result<Self, OutboxError> {
-        let _ = (config, retry, hold_ambiguous);
-        todo!()
+        let path = config.path.clone();
+        let lock = {
+            let path = path.clone();
+            blocking(move || {
+                open::prepare(&path)?;
+                lock::take(&path)
+            })
+            .await?
+        };
+        let mut conn = open::connect(&path).await?;
+        open::check_integrity(&mut conn, &path).await?;
+        let (queued, held) = open::recover(&mut conn, hold_ambiguous, millis(Timestamp::now())).await?;
+        if queued > 0 || held > 0 {
+            tracing::warn!(queued, held, "recipients were left in flight when the outbox was last used");
+        }
+        let space = Arc::new(Space::new(open::folder(&path), config.min_free));
+        let ballast = Arc::new(Ballast::new(&path, config.min_free));
+        let blobs = {
+            let (path, space, ballast) = (path.clone(), Arc::clone(&space), Arc::clone(&ballast));
+            blocking(move || {
+                if let Err(error) = ballast.lay_in(&space) {
+                    tracing::warn!(%error, "no ballast for a full disk");
+                }
+                Ok(BlobStore::open(open::blob_folder(&path))?)
+            })
+            .await?
+        };
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(open::reading(&path))
+            .await
+            .map_err(|error| open::opening(&path, error))?;
+        let (writer, messages) = mpsc::channel(WAITING);
+        // One ahead of a new handle's `seen`: the first `changed` returns at once.
+        let version = watch::Sender::new(1);
+        let stopped = Arc::new(OnceLock::new());
+        let task = Writer {
+            conn,
+            path: path.clone(),
+            retry,
+            space: Arc::clone(&space),
+            ballast,
+            version: version.clone(),
+            stopped: Arc::clone(&stopped),
+            back: writer.downgrade(),
+        };
+        tokio::spawn(task.run(messages));
+        let shared = Shared {
+            path,
+            retention: config.retention,
+            blobs,
+            space,
+            readers,
+            writer,
+            version,
+            stopped,
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok(Self { shared: Arc::new(shared), seen: AtomicU64::new(0) })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
     }
 
     /// Where attachments are written.
     #[must_use]
     pub fn blobs(&self) -> &BlobStore {
-        todo!()
+        &self.shared.blobs
     }
 
     /// Which of these keys are known already, so that nothing is composed in vain.
@@ -36,8 +151,37 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn known(&self, keys: &[EventKey]) -> Result<HashSet<EventKey>, OutboxError> {
-        let _ = keys;
-        todo!()
+        // Bound values, not JSON: a key with a NUL in it must not be taken for a shorter one.
+        const GROUP: usize = 200;
+        let mut known = HashSet::new();
+        for group in keys.chunks(GROUP) {
+            let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+                "SELECT org_id, client_id, flow_id, timestamp FROM event
+                 WHERE (org_id, client_id, flow_id, timestamp) IN (VALUES ",
+            );
+            let mut rows = query.separated(", ");
+            for key in group {
+                rows.push("(");
+                rows.push_bind_unseparated(&key.org_id);
+                rows.push_unseparated(", ");
+                rows.push_bind_unseparated(&key.client_id);
+                rows.push_unseparated(", ");
+                rows.push_bind_unseparated(&key.flow_id);
+                rows.push_unseparated(", ");
+                rows.push_bind_unseparated(key.timestamp);
+                rows.push_unseparated(")");
+            }
+            rows.push_unseparated(")");
+            let rows: Vec<(String, String, String, i64)> =
+                query.build_query_as().fetch_all(&self.shared.readers).await?;
+            known.extend(rows.into_iter().map(|(org_id, client_id, flow_id, timestamp)| EventKey {
+                org_id,
+                client_id,
+                flow_id,
+                timestamp,
+            }));
+        }
+        Ok(known)
     }
 
     /// Where an intake stands in a source; 0 if it is new.
@@ -45,8 +189,11 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn position(&self, source: &str) -> Result<u64, OutboxError> {
-        let _ = source;
-        todo!()
+        let row: Option<(i64,)> = sqlx::query_as("SELECT offset FROM position WHERE source = ?")
+            .bind(source)
+            .fetch_optional(&self.shared.readers)
+            .await?;
+        Ok(row.and_then(|(offset,)| u64::try_from(offset).ok()).unwrap_or(0))
     }
 
     /// Refuses when less than `min_free` is left.
@@ -54,21 +201,27 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError::Full`].
     pub fn check_space(&self) -> Result<(), OutboxError> {
-        todo!()
+        self.shared.space.check()
     }
 
-    /// Stores a batch and moves the position, all in one transaction; answers after the commit is on disk.
+    /// Stores a batch and moves the position, all in one transaction; answers after the commit is on disk. One receipt
+    /// for each line, in order.
     ///
     /// # Errors
-    /// [`OutboxError::Full`] before anything is written; [`OutboxError::Stopped`] when a sync failed.
+    /// [`OutboxError::Full`] before anything is written; [`OutboxError::Stopped`] when a sync failed;
+    /// [`OutboxError::Io`] when a line breaks the contract of [`Outcome`](super::Outcome).
     pub async fn accept(
         &self,
         batch: Vec<Accepted>,
         position: Option<Position>,
         now: Timestamp,
     ) -> Result<Vec<Receipt>, OutboxError> {
-        let _ = (batch, position, now);
-        todo!()
+        self.check_space()?;
+        let lines = batch.into_iter().map(Line::ready).collect::<std::io::Result<Vec<_>>>()?;
+        match self.ask(Work::Accept { lines, position, now: millis(now) }).await? {
+            Done::Receipts(receipts) => Ok(receipts),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Forgets a position whose source is gone for ever.
@@ -76,17 +229,85 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn forget_position(&self, source: &str) -> Result<(), OutboxError> {
-        let _ = source;
-        todo!()
+        self.ask(Work::Forget { source: source.to_owned() }).await.map(|_| ())
     }
 
-    /// Claims up to `limit` mails that are due, oldest first: state `sending`, new epoch.
+    /// Claims up to `limit` mails that are due, oldest first: state `sending`, new epoch. A mail is claimed with all
+    /// its recipients that are due. On a full disk it waits for space.
     ///
     /// # Errors
     /// What the database says.
     pub async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
-        let _ = (limit, now);
-        todo!()
+        let claims = match self.ask(Work::Claim { limit, now: millis(now) }).await? {
+            Done::Claimed(claims) => claims,
+            other => return Err(unexpected(&other)),
+        };
+        fault::point("after_claim");
+        if claims.list().is_empty() {
+            return Ok(Vec::new());
+        }
+        self.load(claims, now).await
+    }
+
+    /// Reads the mails of some claims. Until they are handed over, dropping them puts them back.
+    async fn load(&self, claims: Claims, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
+        #[derive(sqlx::FromRow)]
+        struct Mail {
+            id: i64,
+            message_id: String,
+            sender: String,
+            head: Vec<u8>,
+            content: i64,
+            size: i64,
+            slot: i64,
+        }
+        let mails: Vec<Mail> = sqlx::query_as(
+            "SELECT id, message_id, sender, head, content, size, slot FROM mail
+             WHERE id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(ids(claims.list().iter().map(|claim| claim.mail)))
+        .fetch_all(&self.shared.readers)
+        .await?;
+        let bodies = digest::bodies(&self.shared.readers, mails.iter().map(|mail| mail.content)).await?;
+        let mut mails: std::collections::HashMap<i64, Mail> = mails.into_iter().map(|mail| (mail.id, mail)).collect();
+        let mut jobs = Vec::with_capacity(claims.list().len());
+        let mut damaged = Vec::new();
+        for claim in claims.take() {
+            let mut job = Job {
+                mail: claim.mail,
+                epoch: claim.epoch,
+                message_id: String::new(),
+                sender: String::new(),
+                recipients: claim.recipients,
+                head: Vec::new(),
+                body: Arc::default(),
+                size: 0,
+                stored: now,
+            };
+            match mails.remove(&claim.mail).and_then(|mail| {
+                let body = bodies.get(&mail.content)?.as_ref().ok()?;
+                Some((mail, Arc::clone(body)))
+            }) {
+                Some((mail, body)) => {
+                    job.message_id = mail.message_id;
+                    job.sender = mail.sender;
+                    job.head = mail.head;
+                    job.body = body;
+                    job.size = u64::try_from(mail.size).unwrap_or(0);
+                    job.stored = timestamp(mail.slot);
+                    jobs.push(job);
+                }
+                None => damaged.push(job),
+            }
+        }
+        // It cannot be sent, and must not keep the others from being sent.
+        for job in damaged {
+            tracing::error!(mail = job.mail, "a stored mail cannot be read: it is dead-lettered");
+            let reason = Attempt::Failed("the stored mail is damaged: `bewit outbox verify` has more".to_owned());
+            let outcomes: Vec<_> = job.recipients.iter().map(|recipient| (recipient.id, reason.clone())).collect();
+            self.report(&job, &outcomes, now).await?;
+        }
+        Ok(jobs)
     }
 
     /// Records that the final dot is about to be sent for these recipients of a job; answers after the commit.
@@ -95,17 +316,33 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn in_data(&self, job: &Job, recipients: &[i64]) -> Result<bool, OutboxError> {
-        let _ = (job, recipients);
-        todo!()
+        fault::point("before_in_data");
+        let work = Work::Dot { mail: job.mail, epoch: job.epoch, recipients: recipients.to_vec() };
+        let ours = self.ours(work).await?;
+        fault::point("after_in_data");
+        Ok(ours)
     }
 
     /// Records how the attempt ended, by recipient row id. False: the claim was not ours any more, nothing changed.
+    /// On a full disk it waits for space, since what was handed over must be recorded.
     ///
     /// # Errors
     /// What the database says.
     pub async fn report(&self, job: &Job, outcomes: &[(i64, Attempt)], now: Timestamp) -> Result<bool, OutboxError> {
-        let _ = (job, outcomes, now);
-        todo!()
+        fault::point("before_report");
+        let (mail, epoch, outcomes) = (job.mail, job.epoch, outcomes.to_vec());
+        let ours = self.ours(Work::Report { mail, epoch, outcomes, now: millis(now) }).await?;
+        fault::point("after_report");
+        Ok(ours)
+    }
+
+    /// Puts claims back that are older than `before` and have not come to the final dot, for a delivery whose task is
+    /// gone. Its late moves are refused. Answers how many recipients were put back.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn expire_claims(&self, before: Timestamp) -> Result<u64, OutboxError> {
+        self.count(Work::Expire { before: millis(before) }).await
     }
 
     /// When the next mail or digest is due, if any waits.
@@ -113,28 +350,42 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, OutboxError> {
-        todo!()
+        let (mail, digest): (Option<i64>, Option<i64>) = sqlx::query_as(
+            "SELECT (SELECT min(next_at) FROM recipient WHERE next_at IS NOT NULL),
+                    (SELECT min(due) FROM gathered WHERE digest IS NULL)",
+        )
+        .fetch_one(&self.shared.readers)
+        .await?;
+        Ok(mail.into_iter().chain(digest).min().map(timestamp))
     }
 
     /// Waits until something was stored or moved that may be due sooner.
+    ///
+    /// It tells of everything since this handle's last return, so nothing is missed between asking [`Outbox::next_due`]
+    /// and waiting; the first call returns at once. Each clone counts for itself: give each waiter its own. It also
+    /// returns when the outbox stops. What another process changes (`bewit outbox retry`) is noticed within 2 s.
     pub async fn changed(&self) {
-        todo!()
+        let seen = self.seen.load(Ordering::Acquire);
+        let mut version = self.shared.version.subscribe();
+        // An error means that the sender is gone, which it cannot be while this handle has one.
+        let now = version.wait_for(|version| *version > seen).await.map_or(seen, |version| *version);
+        self.seen.store(now, Ordering::Release);
     }
 
-    /// Digests whose interval has ended (`all`: whatever is gathered, for `--once`).
+    /// Digests whose interval has ended (`all`: whatever is gathered, for `--once`): at most one for each rule, of at
+    /// most 500 events; what is left over is due again as soon as that one is closed.
     ///
     /// # Errors
     /// What the database says.
     pub async fn due_digests(&self, now: Timestamp, all: bool) -> Result<Vec<DigestJob>, OutboxError> {
-        let _ = (now, all);
-        todo!()
+        digest::due(&self.shared.readers, millis(now), all).await
     }
 
     /// Stores a digest's mails and closes its items, in one transaction. A group of one item sends its own mail: pass
-    /// it through unchanged.
+    /// it through unchanged. Items that are closed already make it do nothing.
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database says; [`OutboxError::Io`] when there are no items or no mails.
     pub async fn close_digest(
         &self,
         rule: &str,
@@ -142,21 +393,81 @@ impl Outbox {
         mails: Vec<NewMail>,
         now: Timestamp,
     ) -> Result<(), OutboxError> {
-        let _ = (rule, items, mails, now);
-        todo!()
+        let digest = Closing::ready(rule, items, mails)?;
+        self.ours(Work::CloseDigest { digest, now: millis(now) }).await.map(|_| ())
     }
 
-    /// Removes finished mails, decisions and unused blobs older than `retention`.
+    /// Removes finished mails, decisions and unused blobs older than `retention`. Keys of events are kept for at least
+    /// 30 days. Answers how many events, keys, rejected lines and blobs went.
     ///
     /// # Errors
     /// What the database says.
     pub async fn sweep(&self, now: Timestamp) -> Result<u64, OutboxError> {
-        let _ = now;
-        todo!()
+        let retention = self.shared.retention;
+        let cutoff = millis(earlier(now, retention));
+        let known = millis(earlier(now, retention.max(sweep::KNOWN)));
+        let mut removed = 0;
+        loop {
+            match self.count(Work::Sweep { cutoff, known }).await? {
+                0 => break,
+                part => removed += part,
+            }
+        }
+        removed += sweep::blobs(&self.shared.readers, &self.shared.blobs).await?;
+        while self.count(Work::Vacuum).await? > 0 {}
+        fault::point("after_sweep");
+        Ok(removed)
     }
 
-    /// Ends the writer after what waits is stored, checkpoints, gives the lock back.
+    /// Ends the writer after what waits is stored, checkpoints, gives the lock back. Other handles get
+    /// [`OutboxError::Stopped`] from then on.
     pub async fn close(self) {
-        todo!()
+        self.shared.readers.close().await;
+        let (done, ended) = oneshot::channel();
+        if self.shared.writer.send(Message::Close(done)).await.is_ok() {
+            let _ = ended.await;
+        }
+        let lock = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(lock);
     }
+
+    async fn ours(&self, work: Work) -> Result<bool, OutboxError> {
+        match self.ask(work).await? {
+            Done::Ours(ours) => Ok(ours),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn count(&self, work: Work) -> Result<u64, OutboxError> {
+        match self.ask(work).await? {
+            Done::Count(count) => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gives the writer a command and waits for what came of it.
+    fn ask(&self, work: Work) -> impl Future<Output = Result<Done, OutboxError>> + Send + '_ {
+        let (answer, answered) = oneshot::channel();
+        let message = Message::Work(Waiting { work, answer });
+        async move {
+            if self.shared.writer.send(message).await.is_err() {
+                return Err(self.gone());
+            }
+            answered.await.unwrap_or_else(|_| Err(self.gone()))
+        }
+    }
+
+    fn gone(&self) -> OutboxError {
+        OutboxError::Stopped(self.shared.stopped.get().map_or_else(|| "its writer is gone".to_owned(), Clone::clone))
+    }
+}
+
+fn unexpected(done: &Done) -> OutboxError {
+    OutboxError::Stopped(format!("the writer answered another question: {done:?}"))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OutboxError> + Send + 'static,
+) -> Result<T, OutboxError> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }

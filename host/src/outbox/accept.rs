@@ -1,0 +1,494 @@
+//! Taking in: lines made ready outside the writer, then stored in its transaction.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+
+use super::content::{self, Encoded};
+use super::sql::{millis, timestamp, visible};
+use super::throttle::{self, Slot, Stamp};
+use super::writer::Effects;
+use super::{Accepted, Content, Gathered, Outcome, Position, Receipt};
+use crate::blob::BlobRef;
+use crate::event::EventKey;
+use crate::mail::{NewMail, Segment};
+use crate::rule::{Throttle, Verdict};
+
+/// A line, serialised as far as it can be.
+#[derive(Debug)]
+pub(super) struct Line {
+    source: String,
+    content: LineContent,
+}
+
+#[derive(Debug)]
+enum LineContent {
+    Event { key: EventKey, digest: String, decisions: Vec<ReadyDecision> },
+    Rejected { offset: u64, length: u64, digest: String, reason: String },
+}
+
+#[derive(Debug)]
+struct ReadyDecision {
+    rule: String,
+    verdict: Verdict,
+    reason: String,
+    trace: String,
+    recipients: String,
+    subject: Option<String>,
+    mails: Vec<ReadyMail>,
+    throttle: (Throttle, Duration),
+    gathered: ReadyGathered,
+}
+
+#[derive(Debug)]
+struct ReadyGathered {
+    view: String,
+    attachments: String,
+    blobs: Vec<BlobRef>,
+}
+
+/// A mail with its body encoded.
+#[derive(Debug)]
+pub(super) struct ReadyMail {
+    pub(super) mail: NewMail,
+    pub(super) content: Arc<Encoded>,
+}
+
+/// Encodes bodies, each one once: the mails of an event share theirs.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    known: Vec<(*const Vec<Segment>, Arc<Encoded>)>,
+}
+
+impl Encoder {
+    pub(super) fn mail(&mut self, mail: NewMail) -> io::Result<ReadyMail> {
+        if mail.recipients.is_empty() {
+            return Err(invalid(format!("the mail {} has no recipient", mail.message_id)));
+        }
+        let pointer = Arc::as_ptr(&mail.body);
+        let content = match self.known.iter().find(|(known, _)| *known == pointer) {
+            Some((_, content)) => Arc::clone(content),
+            None => {
+                let content = Arc::new(content::encode(&mail.body)?);
+                self.known.push((pointer, Arc::clone(&content)));
+                content
+            }
+        };
+        Ok(ReadyMail { mail, content })
+    }
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+impl Line {
+    /// Makes a line ready.
+    ///
+    /// # Errors
+    /// When it breaks the contract of [`Outcome`].
+    pub(super) fn ready(accepted: Accepted) -> io::Result<Self> {
+        let content = match accepted.content {
+            Content::Event { key, digest, outcomes } => LineContent::Event {
+                decisions: outcomes.into_iter().map(ReadyDecision::ready).collect::<io::Result<_>>()?,
+                key,
+                digest,
+            },
+            Content::Rejected { offset, length, digest, reason } => {
+                LineContent::Rejected { offset, length, digest, reason: visible(&reason) }
+            }
+        };
+        Ok(Self { source: accepted.source, content })
+    }
+
+    /// Rows and bytes, about.
+    pub(super) fn weight(&self) -> (usize, usize) {
+        match &self.content {
+            LineContent::Rejected { .. } => (1, 256),
+            LineContent::Event { decisions, .. } => decisions.iter().fold((1, 256), |sum, decision| {
+                let mails: usize = decision
+                    .mails
+                    .iter()
+                    .map(|mail| mail.mail.head.len() + mail.content.segments.len() / decision.mails.len().max(1))
+                    .sum();
+                (sum.0 + 1 + decision.mails.len(), sum.1 + decision.trace.len() + mails)
+            }),
+        }
+    }
+}
+
+impl ReadyDecision {
+    fn ready(outcome: Outcome) -> io::Result<Self> {
+        let notify = outcome.decision.decision == Verdict::Notify;
+        if notify == outcome.mails.is_empty() {
+            return Err(invalid(format!(
+                "rule {}: a decision to notify has mails, and only such a one; this one is {:?} with {}",
+                outcome.rule,
+                outcome.decision.decision,
+                outcome.mails.len()
+            )));
+        }
+        let Gathered { view, attachments } =
+            outcome.gathered.unwrap_or(Gathered { view: String::new(), attachments: Vec::new() });
+        let mut encoder = Encoder::default();
+        Ok(Self {
+            verdict: outcome.decision.decision,
+            reason: outcome.decision.reason,
+            trace: json(&outcome.decision.trace)?,
+            recipients: json(&outcome.decision.recipients)?,
+            subject: outcome.subject,
+            throttle: outcome.throttle,
+            gathered: ReadyGathered {
+                view,
+                blobs: attachments.iter().map(|attachment| attachment.blob.clone()).collect(),
+                attachments: json(&attachments)?,
+            },
+            mails: outcome.mails.into_iter().map(|mail| encoder.mail(mail)).collect::<io::Result<_>>()?,
+            rule: outcome.rule,
+        })
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Notify => "notify",
+            Verdict::Skip => "skip",
+            Verdict::Error => "error",
+        }
+    }
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> io::Result<String> {
+    serde_json::to_string(value).map_err(io::Error::other)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Stores lines and moves a position.
+pub(super) async fn apply(
+    conn: &mut SqliteConnection,
+    lines: &[Line],
+    position: Option<&Position>,
+    now: i64,
+    effects: &mut Effects,
+) -> Result<Vec<Receipt>, sqlx::Error> {
+    let mut receipts = Vec::with_capacity(lines.len());
+    for line in lines {
+        receipts.push(match &line.content {
+            LineContent::Event { key, digest, decisions } => {
+                event(conn, &line.source, key, digest, decisions, now, effects).await?
+            }
+            LineContent::Rejected { offset, length, digest, reason } => {
+                sqlx::query(
+                    "INSERT INTO rejected (source, offset, length, digest, reason, received) VALUES (?, ?, ?, ?, ?, ?)",
+                )
+                .bind(&line.source)
+                .bind(signed(*offset))
+                .bind(signed(*length))
+                .bind(digest)
+                .bind(reason)
+                .bind(now)
+                .execute(&mut *conn)
+                .await?;
+                effects.tally.rejected += 1;
+                Receipt::Stored
+            }
+        });
+    }
+    if let Some(position) = position {
+        sqlx::query(
+            "INSERT INTO position (source, offset) VALUES (?, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
+        )
+        .bind(&position.source)
+        .bind(signed(position.offset))
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(receipts)
+}
+
+async fn event(
+    conn: &mut SqliteConnection,
+    source: &str,
+    key: &EventKey,
+    digest: &str,
+    decisions: &[ReadyDecision],
+    now: i64,
+    effects: &mut Effects,
+) -> Result<Receipt, sqlx::Error> {
+    let new: Option<(i64,)> = sqlx::query_as(
+        "INSERT INTO event (org_id, client_id, flow_id, timestamp, digest, source, received, decisions)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, client_id, flow_id, timestamp) DO NOTHING RETURNING id",
+    )
+    .bind(&key.org_id)
+    .bind(&key.client_id)
+    .bind(&key.flow_id)
+    .bind(key.timestamp)
+    .bind(digest)
+    .bind(source)
+    .bind(now)
+    .bind(signed(decisions.len() as u64))
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((id,)) = new else {
+        return repeated(conn, source, key, digest, now, effects).await;
+    };
+    effects.tally.events += 1;
+    for ready in decisions {
+        decision(conn, id, ready, now, effects).await?;
+    }
+    Ok(Receipt::Stored)
+}
+
+/// A key that is known: the same body is a repeat, another one is recorded.
+async fn repeated(
+    conn: &mut SqliteConnection,
+    source: &str,
+    key: &EventKey,
+    digest: &str,
+    now: i64,
+    effects: &mut Effects,
+) -> Result<Receipt, sqlx::Error> {
+    let (id, known): (i64, String) = sqlx::query_as(
+        "SELECT id, digest FROM event WHERE org_id = ? AND client_id = ? AND flow_id = ? AND timestamp = ?",
+    )
+    .bind(&key.org_id)
+    .bind(&key.client_id)
+    .bind(&key.flow_id)
+    .bind(key.timestamp)
+    .fetch_one(&mut *conn)
+    .await?;
+    if known == digest {
+        effects.tally.duplicates += 1;
+        return Ok(Receipt::Duplicate);
+    }
+    let added = sqlx::query(
+        "INSERT INTO conflict (event, digest, source, seen) VALUES (?, ?, ?, ?) ON CONFLICT (event, digest) DO NOTHING",
+    )
+    .bind(id)
+    .bind(digest)
+    .bind(source)
+    .bind(now)
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if added > 0 {
+        tracing::warn!(event = %key, source, "an event came again with another body: recorded, not mailed");
+    }
+    effects.tally.conflicts += signed(added);
+    Ok(Receipt::Conflict)
+}
+
+async fn decision(
+    conn: &mut SqliteConnection,
+    event: i64,
+    ready: &ReadyDecision,
+    now: i64,
+    effects: &mut Effects,
+) -> Result<(), sqlx::Error> {
+    let slot = match ready.verdict {
+        Verdict::Notify => Some(slot(conn, ready, now).await?),
+        Verdict::Skip | Verdict::Error => None,
+    };
+    let (disposition, note, mails) = match &slot {
+        Some(Slot::Send(at)) => {
+            let waits = millis(*at) > now;
+            let note = waits.then(|| format!("inside `send_interval`: its slot is {at}"));
+            ("mailed", note, ready.mails.len())
+        }
+        Some(Slot::Gather(due)) => ("gathered", Some(format!("inside `send_interval`: the digest is due {due}")), 0),
+        Some(Slot::Drop(reason)) => ("throttled", Some(reason.clone()), 0),
+        None if ready.verdict == Verdict::Error => ("error", None, 0),
+        None => ("skipped", None, 0),
+    };
+    let (id,): (i64,) = sqlx::query_as(
+        "INSERT INTO decision (event, rule, verdict, reason, trace, recipients, subject, disposition, note, mails)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+    )
+    .bind(event)
+    .bind(&ready.rule)
+    .bind(ready.verdict())
+    .bind(&ready.reason)
+    .bind(&ready.trace)
+    .bind(&ready.recipients)
+    .bind(&ready.subject)
+    .bind(disposition)
+    .bind(note)
+    .bind(signed(mails as u64))
+    .fetch_one(&mut *conn)
+    .await?;
+    match slot {
+        Some(Slot::Send(at)) => {
+            for mail in &ready.mails {
+                let link = Link { rule: &ready.rule, decision: Some(id), digest: None };
+                store_mail(conn, mail, &link, now, millis(at), effects).await?;
+            }
+        }
+        Some(Slot::Gather(due)) => gather(conn, id, ready, millis(due), effects).await?,
+        Some(Slot::Drop(_)) | None => {}
+    }
+    Ok(())
+}
+
+/// What `send_interval` makes of this event, with the rule's stamp moved.
+async fn slot(conn: &mut SqliteConnection, ready: &ReadyDecision, now: i64) -> Result<Slot, sqlx::Error> {
+    let (mode, interval) = ready.throttle;
+    let mut stamp = Stamp::default();
+    if !interval.is_zero() {
+        let (last, open): (Option<i64>, Option<i64>) = sqlx::query_as(
+            "SELECT (SELECT last FROM throttle WHERE rule = ?1),
+                    (SELECT min(due) FROM gathered WHERE rule = ?1 AND digest IS NULL)",
+        )
+        .bind(&ready.rule)
+        .fetch_one(&mut *conn)
+        .await?;
+        stamp = Stamp { last: last.map(timestamp), open: open.map(timestamp) };
+    }
+    let (slot, last) = throttle::decide(mode, interval, stamp, timestamp(now));
+    if let Some(last) = last {
+        stamp_rule(conn, &ready.rule, millis(last)).await?;
+    }
+    Ok(slot)
+}
+
+/// Remembers the last slot that a rule has given away.
+pub(super) async fn stamp_rule(conn: &mut SqliteConnection, rule: &str, last: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO throttle (rule, last) VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last")
+        .bind(rule)
+        .bind(last)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn gather(
+    conn: &mut SqliteConnection,
+    decision: i64,
+    ready: &ReadyDecision,
+    due: i64,
+    effects: &mut Effects,
+) -> Result<(), sqlx::Error> {
+    let (id,): (i64,) = sqlx::query_as(
+        "INSERT INTO gathered (decision, rule, due, view, attachments) VALUES (?, ?, ?, ?, ?) RETURNING id",
+    )
+    .bind(decision)
+    .bind(&ready.rule)
+    .bind(due)
+    .bind(&ready.gathered.view)
+    .bind(&ready.gathered.attachments)
+    .fetch_one(&mut *conn)
+    .await?;
+    for blob in &ready.gathered.blobs {
+        sqlx::query("INSERT INTO gathered_blob (gathered, sha256, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(id)
+            .bind(&blob.sha256)
+            .bind(signed(blob.size))
+            .execute(&mut *conn)
+            .await?;
+    }
+    for ReadyMail { mail, content } in &ready.mails {
+        let content = store_content(conn, content).await?;
+        sqlx::query(
+            "INSERT INTO gathered_mail (gathered, message_id, sender, recipients, subject, head, content)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id)
+        .bind(&mail.message_id)
+        .bind(&mail.sender)
+        .bind(json(&mail.recipients)?)
+        .bind(&mail.subject)
+        .bind(&mail.head)
+        .bind(content)
+        .execute(&mut *conn)
+        .await?;
+    }
+    effects.wakes = true;
+    Ok(())
+}
+
+/// What a mail belongs to.
+pub(super) struct Link<'a> {
+    pub(super) rule: &'a str,
+    pub(super) decision: Option<i64>,
+    pub(super) digest: Option<i64>,
+}
+
+/// Stores a finished mail with its recipients, due at `slot`.
+pub(super) async fn store_mail(
+    conn: &mut SqliteConnection,
+    ReadyMail { mail, content }: &ReadyMail,
+    link: &Link<'_>,
+    now: i64,
+    slot: i64,
+    effects: &mut Effects,
+) -> Result<(), sqlx::Error> {
+    let size = mail.head.len() as u64 + 2 + content.size;
+    let content = store_content(conn, content).await?;
+    let (id,): (i64,) = sqlx::query_as(
+        "INSERT INTO mail (message_id, sender, subject, head, content, size, stored, slot, rule, decision, digest,
+           recipients)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+    )
+    .bind(&mail.message_id)
+    .bind(&mail.sender)
+    .bind(&mail.subject)
+    .bind(&mail.head)
+    .bind(content)
+    .bind(signed(size))
+    .bind(now)
+    .bind(slot)
+    .bind(link.rule)
+    .bind(link.decision)
+    .bind(link.digest)
+    .bind(signed(mail.recipients.len() as u64))
+    .fetch_one(&mut *conn)
+    .await?;
+    for (position, address) in (1i64..).zip(&mail.recipients) {
+        sqlx::query(
+            "INSERT INTO recipient (mail, position, address, since, next_at, updated) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id)
+        .bind(position)
+        .bind(address)
+        .bind(slot)
+        .bind(slot)
+        .bind(now)
+        .execute(&mut *conn)
+        .await?;
+    }
+    effects.tally.mails += 1;
+    effects.tally.recipients += signed(mail.recipients.len() as u64);
+    effects.wakes = true;
+    Ok(())
+}
+
+/// Stores a body, or finds it.
+async fn store_content(conn: &mut SqliteConnection, content: &Encoded) -> Result<i64, sqlx::Error> {
+    let new: Option<(i64,)> = sqlx::query_as(
+        "INSERT INTO content (sha256, size, segments) VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING RETURNING id",
+    )
+    .bind(&content.sha256)
+    .bind(signed(content.size))
+    .bind(&content.segments)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((id,)) = new else {
+        let (id,): (i64,) = sqlx::query_as("SELECT id FROM content WHERE sha256 = ?")
+            .bind(&content.sha256)
+            .fetch_one(&mut *conn)
+            .await?;
+        return Ok(id);
+    };
+    for blob in &content.blobs {
+        sqlx::query("INSERT INTO content_blob (content, sha256, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(id)
+            .bind(&blob.sha256)
+            .bind(signed(blob.size))
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(id)
+}

@@ -1,0 +1,207 @@
+//! Digests: what was gathered, read for composing, and closed with the mails that were made of it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::accept::{Encoder, Link, ReadyMail, stamp_rule, store_mail};
+use super::sql::ids;
+use super::writer::Effects;
+use super::{DigestItem, DigestJob, Gathered, OutboxError, content};
+use crate::mail::{NewMail, Segment};
+
+/// Most events and bytes of one digest. What is left over is due at once, in a digest of its own: memory stays
+/// bounded, and no mail lists thousands of events.
+const ITEMS: i64 = 500;
+const BYTES: i64 = 32 * 1024 * 1024;
+
+/// A digest with its mails made ready.
+#[derive(Debug)]
+pub(super) struct Closing {
+    rule: String,
+    items: Vec<i64>,
+    mails: Vec<ReadyMail>,
+}
+
+impl Closing {
+    /// Makes it ready.
+    ///
+    /// # Errors
+    /// When there is nothing to close, or no mail, or a mail without a recipient.
+    pub(super) fn ready(rule: &str, items: &[i64], mails: Vec<NewMail>) -> io::Result<Self> {
+        if items.is_empty() || mails.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a digest has at least one item and one mail"));
+        }
+        let mut encoder = Encoder::default();
+        Ok(Self {
+            rule: rule.to_owned(),
+            items: items.to_vec(),
+            mails: mails.into_iter().map(|mail| encoder.mail(mail)).collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Rows and bytes, about.
+    pub(super) fn weight(&self) -> (usize, usize) {
+        let bytes = self.mails.iter().map(|mail| mail.mail.head.len() + mail.content.segments.len()).sum();
+        (self.items.len() + self.mails.len(), bytes)
+    }
+}
+
+/// Digests that are due: one for each rule.
+pub(super) async fn due(pool: &SqlitePool, now: i64, all: bool) -> Result<Vec<DigestJob>, OutboxError> {
+    let rules: Vec<(String,)> = sqlx::query_as(
+        "SELECT rule FROM gathered WHERE digest IS NULL GROUP BY rule HAVING ? OR min(due) <= ? ORDER BY min(due), rule",
+    )
+    .bind(all)
+    .bind(now)
+    .fetch_all(pool)
+    .await?;
+    let mut jobs = Vec::with_capacity(rules.len());
+    for (rule,) in rules {
+        let items = items(pool, &rule).await?;
+        if !items.is_empty() {
+            jobs.push(DigestJob { rule, items });
+        }
+    }
+    Ok(jobs)
+}
+
+async fn items(pool: &SqlitePool, rule: &str) -> Result<Vec<DigestItem>, OutboxError> {
+    let rows: Vec<(i64, String, String, String, i64)> = sqlx::query_as(
+        "SELECT g.id, e.org_id || '/' || e.client_id || '/' || e.flow_id, g.view, g.attachments,
+           length(g.view) + (SELECT coalesce(sum(length(m.head) + length(c.segments)), 0)
+                             FROM gathered_mail m JOIN content c ON c.id = m.content WHERE m.gathered = g.id)
+         FROM gathered g JOIN decision d ON d.id = g.decision JOIN event e ON e.id = d.event
+         WHERE g.rule = ? AND g.digest IS NULL ORDER BY g.id LIMIT ?",
+    )
+    .bind(rule)
+    .bind(ITEMS)
+    .fetch_all(pool)
+    .await?;
+    let mut items = Vec::with_capacity(rows.len());
+    let mut bytes = 0i64;
+    for (id, event, view, attachments, size) in rows {
+        bytes = bytes.saturating_add(size);
+        if bytes > BYTES && !items.is_empty() {
+            break;
+        }
+        let attachments = serde_json::from_str(&attachments).map_err(io::Error::other)?;
+        items.push(DigestItem { id, event, mails: Vec::new(), gathered: Gathered { view, attachments } });
+    }
+    let mut mails = mails(pool, items.iter().map(|item| item.id)).await?;
+    for item in &mut items {
+        item.mails = mails.remove(&item.id).unwrap_or_default();
+    }
+    Ok(items)
+}
+
+/// The mails that gathered events would have been.
+async fn mails(
+    pool: &SqlitePool,
+    items: impl Iterator<Item = i64>,
+) -> Result<HashMap<i64, Vec<NewMail>>, OutboxError> {
+    let rows: Vec<(i64, String, String, String, String, Vec<u8>, i64)> = sqlx::query_as(
+        "SELECT gathered, message_id, sender, recipients, subject, head, content FROM gathered_mail
+         WHERE gathered IN (SELECT value FROM json_each(?)) ORDER BY id",
+    )
+    .bind(ids(items))
+    .fetch_all(pool)
+    .await?;
+    let bodies = bodies(pool, rows.iter().map(|row| row.6)).await?;
+    let mut mails: HashMap<i64, Vec<NewMail>> = HashMap::new();
+    for (gathered, message_id, sender, recipients, subject, head, content) in rows {
+        let body = match bodies.get(&content) {
+            Some(Ok(body)) => Arc::clone(body),
+            Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()).into()),
+            None => return Err(io::Error::new(io::ErrorKind::InvalidData, "a stored mail body is missing").into()),
+        };
+        let recipients = serde_json::from_str(&recipients).map_err(io::Error::other)?;
+        mails.entry(gathered).or_default().push(NewMail { message_id, sender, recipients, subject, head, body });
+    }
+    Ok(mails)
+}
+
+/// Stored bodies by row id, each read and decoded once.
+pub(super) async fn bodies(
+    pool: &SqlitePool,
+    contents: impl Iterator<Item = i64>,
+) -> Result<HashMap<i64, io::Result<Arc<Vec<Segment>>>>, OutboxError> {
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT id, segments FROM content WHERE id IN (SELECT value FROM json_each(?))")
+            .bind(ids(contents))
+            .fetch_all(pool)
+            .await?;
+    Ok(rows.into_iter().map(|(id, segments)| (id, content::decode(&segments))).collect())
+}
+
+/// Stores a digest's mails and closes its items. False, and nothing stored, when the items are closed already: a crash
+/// between this commit and its answer must not make a second digest.
+pub(super) async fn close(
+    conn: &mut SqliteConnection,
+    closing: &Closing,
+    now: i64,
+    effects: &mut Effects,
+) -> Result<bool, sqlx::Error> {
+    let items = ids(closing.items.iter().copied());
+    let (open,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM gathered
+         WHERE id IN (SELECT value FROM json_each(?)) AND rule = ? AND digest IS NULL",
+    )
+    .bind(&items)
+    .bind(&closing.rule)
+    .fetch_one(&mut *conn)
+    .await?;
+    if open == 0 {
+        return Ok(false);
+    }
+    if usize::try_from(open) != Ok(closing.items.len()) {
+        return Err(sqlx::Error::Protocol(format!(
+            "a digest of rule {} has {} items, of which {open} are open",
+            closing.rule,
+            closing.items.len()
+        )));
+    }
+    let (id,): (i64,) =
+        sqlx::query_as("INSERT INTO digest (rule, closed, items, mails) VALUES (?, ?, ?, ?) RETURNING id")
+            .bind(&closing.rule)
+            .bind(now)
+            .bind(open)
+            .bind(i64::try_from(closing.mails.len()).unwrap_or(i64::MAX))
+            .fetch_one(&mut *conn)
+            .await?;
+    for mail in &closing.mails {
+        let link = Link { rule: &closing.rule, decision: None, digest: Some(id) };
+        store_mail(conn, mail, &link, now, now, effects).await?;
+    }
+    sqlx::query(
+        "UPDATE decision SET disposition = 'digested'
+         WHERE id IN (SELECT decision FROM gathered WHERE id IN (SELECT value FROM json_each(?)))",
+    )
+    .bind(&items)
+    .execute(&mut *conn)
+    .await?;
+    // What was gathered is in the digest now; only the fact that it was remains.
+    let contents: Vec<(i64,)> = sqlx::query_as(
+        "DELETE FROM gathered_mail WHERE gathered IN (SELECT value FROM json_each(?)) RETURNING content",
+    )
+    .bind(&items)
+    .fetch_all(&mut *conn)
+    .await?;
+    super::sweep::drop_contents(conn, contents.into_iter().map(|(content,)| content)).await?;
+    sqlx::query("DELETE FROM gathered_blob WHERE gathered IN (SELECT value FROM json_each(?))")
+        .bind(&items)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(
+        "UPDATE gathered SET digest = ?, view = '', attachments = '[]' WHERE id IN (SELECT value FROM json_each(?))",
+    )
+    .bind(id)
+    .bind(&items)
+    .execute(&mut *conn)
+    .await?;
+    stamp_rule(conn, &closing.rule, now).await?;
+    crate::fault::point("digest_before_commit");
+    Ok(true)
+}

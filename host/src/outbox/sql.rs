@@ -1,0 +1,138 @@
+//! Small things that every statement needs: times, lists of ids, texts for people, and what an error means.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+/// Bytes of a reply or reason that are kept.
+pub(super) const REPLY_LIMIT: usize = 2048;
+
+/// Unix milliseconds, as times are stored.
+pub(super) fn millis(at: Timestamp) -> i64 {
+    at.as_millisecond()
+}
+
+/// A stored time.
+pub(super) fn timestamp(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis)
+        .unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// Row ids as a JSON array, for `json_each`: one statement for any number of rows.
+pub(super) fn ids(all: impl IntoIterator<Item = i64>) -> String {
+    let mut text = String::from("[");
+    for id in all {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        let _ = write!(text, "{id}");
+    }
+    text.push(']');
+    text
+}
+
+/// A stranger's text for storage and terminals: at most [`REPLY_LIMIT`] bytes, line ends as ` / `, controls visible.
+pub(super) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(REPLY_LIMIT));
+    for (index, line) in text.trim_end().split('\n').enumerate() {
+        if index > 0 {
+            out.push_str(" / ");
+        }
+        for character in line.strip_suffix('\r').unwrap_or(line).chars() {
+            match character {
+                '\t' => out.push(' '),
+                // C0 controls and DEL have pictures of their own.
+                '\0'..='\u{1f}' => out.push(char::from_u32(0x2400 + u32::from(character)).unwrap_or('\u{fffd}')),
+                '\u{7f}' => out.push('\u{2421}'),
+                '\u{80}'..='\u{9f}'
+                | '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}' => {
+                    let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
+                }
+                _ => out.push(character),
+            }
+            if out.len() > REPLY_LIMIT {
+                break;
+            }
+        }
+        if out.len() > REPLY_LIMIT {
+            break;
+        }
+    }
+    if out.len() > REPLY_LIMIT {
+        // Room for the ellipsis, which has three bytes.
+        out.truncate(out.floor_char_boundary(REPLY_LIMIT - 3));
+        out.push('…');
+    }
+    out
+}
+
+/// What an error of SQLite's means for those who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// No space; nothing was stored; may heal.
+    Full,
+    /// Another process writes; may heal.
+    Busy,
+    /// The file is no database, or a damaged one.
+    Damaged,
+    /// A read, write or sync failed, or it cannot be known what is on disk: never tried again.
+    Storage,
+    /// The statement's own fault.
+    Statement,
+}
+
+/// Sorts an error by SQLite's result code (<https://www.sqlite.org/rescode.html>).
+pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
+            match (code & 0xff, code) {
+                // SQLITE_FULL; SQLITE_IOERR_SHMSIZE is what a full disk looks like to the WAL index.
+                (13, _) | (_, 4874) => Trouble::Full,
+                // SQLITE_BUSY, SQLITE_LOCKED
+                (5 | 6, _) => Trouble::Busy,
+                // SQLITE_CORRUPT, SQLITE_NOTADB
+                (11 | 26, _) => Trouble::Damaged,
+                // SQLITE_PERM, NOMEM, READONLY, IOERR, CANTOPEN, PROTOCOL
+                (3 | 7 | 8 | 10 | 14 | 15, _) => Trouble::Storage,
+                _ => Trouble::Statement,
+            }
+        }
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => Trouble::Storage,
+        _ => Trouble::Statement,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_json() {
+        assert_eq!(ids([]), "[]");
+        assert_eq!(ids([1, -2, i64::MAX]), format!("[1,-2,{}]", i64::MAX));
+    }
+
+    #[test]
+    fn replies_are_legible_and_short() {
+        assert_eq!(visible("250-one\r\n250 two\r\n"), "250-one / 250 two");
+        assert_eq!(visible("a\0b\x1b[31m\u{202e}c\u{7f}\u{85}"), "a␀b␛[31m\\u{202e}c␡\\u{85}");
+        for text in ["x".repeat(5000), "ä".repeat(5000), "\u{202e}".repeat(5000), "\n".repeat(5000) + "x"] {
+            let short = visible(&text);
+            assert!(short.len() <= REPLY_LIMIT, "{}", short.len());
+            assert!(short.ends_with('…'));
+        }
+    }
+
+    #[test]
+    fn times_are_read_back() {
+        let now = Timestamp::from_millisecond(1_753_900_000_123).unwrap();
+        assert_eq!(timestamp(millis(now)), now);
+        assert_eq!(timestamp(i64::MAX), Timestamp::MAX);
+        assert_eq!(timestamp(i64::MIN), Timestamp::MIN);
+    }
+}
