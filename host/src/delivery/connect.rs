@@ -65,6 +65,8 @@ pub enum Step<'a> {
     Offers(&'a Capabilities),
     /// Logged in, with this mechanism.
     LoggedIn(&'static str, &'a Reply),
+    /// An answer to MAIL, RCPT or DATA; told by [`send_now`](super::send_now) alone.
+    Answered(Phase, &'a Reply),
 }
 
 /// Takes note of the steps.

@@ -167,10 +167,13 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             Ok(begun) => begun,
             Err(fault) => return Ok(Done::Lost(fault)),
         };
-        self.relay_answered(&answers);
         let Weighed { accepted, again } = self.weigh(job, &asked, &answers, &mut outcomes);
         let session = match begun {
             Begun::Closed(session) => {
+                // A dialogue in order says that the server is there; whether it wants us is another matter.
+                if session.is_some() && classify(Phase::Mail, &answers.mail) != Class::Relay {
+                    self.relay.answered();
+                }
                 // DATA was refused, though RCPT was not.
                 if let Some(reply) = &answers.data {
                     let refused = accepted.iter().map(|to| (to.id, self.outcome(job, to, Phase::Data, reply)));
@@ -239,13 +242,6 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
                 outcomes.extend(accepted.iter().map(|to| (to.id, self.ambiguous(&why))));
                 Ok(Some(None))
             }
-        }
-    }
-
-    /// An envelope that was answered in order says that the server is there, unless it does not want us.
-    fn relay_answered(&self, answers: &Answers) {
-        if classify(Phase::Mail, &answers.mail) != Class::Relay {
-            self.relay.answered();
         }
     }
 

@@ -5,6 +5,7 @@ pub mod classify;
 pub mod connect;
 mod deliver;
 mod mailbox;
+mod now;
 mod queue;
 mod relay;
 pub mod reply;
@@ -20,6 +21,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::mailbox::file_name as mailbox_file_name;
+pub use self::now::{NowError, send_now};
 pub use self::relay::Trouble;
 use crate::config::{RetryPolicy, Transport};
 use crate::outbox::{Outbox, OutboxError};

@@ -201,6 +201,7 @@ impl<State> Session<State> {
 
     /// One command, one reply.
     async fn command(&mut self, phase: Phase, line: &str) -> Result<Reply, Fault> {
+        self.channel.in_turn(phase)?;
         self.channel.write(phase, format!("{line}\r\n").as_bytes()).await?;
         self.channel.reply(phase).await
     }

@@ -423,6 +423,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             Step::Secured(tls) => tracing::debug!(%server, version = tls.version, cipher = tls.cipher, "TLS is on"),
             Step::Offers(offers) => tracing::debug!(%server, ?offers, "EHLO answered"),
             Step::LoggedIn(mechanism, reply) => tracing::debug!(%server, mechanism, %reply, "logged in"),
+            Step::Answered(phase, reply) => tracing::debug!(%server, %phase, %reply, "answered"),
         };
         let opened: Result<Session<Idle>, OpenError> = tokio::select! {
             () = self.stopping() => return Err(NoSession::Stopping),

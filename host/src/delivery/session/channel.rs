@@ -162,6 +162,11 @@ impl Channel {
         }
     }
 
+    /// Before a command: nothing may have been said that would be taken for its reply.
+    pub(super) fn in_turn(&self, phase: Phase) -> Result<(), Fault> {
+        if self.at == self.input.len() { Ok(()) } else { Err(Fault::new(phase, Cause::OutOfTurn)) }
+    }
+
     /// Whether the server has said nothing since its last reply: then the stream is in step. A server that closed an
     /// idle connection, or said 421 before, is found here without a round trip.
     pub(super) fn is_quiet(&mut self) -> bool {
@@ -171,7 +176,8 @@ impl Channel {
 
     /// Hands the bare stream over, for TLS. Nothing may have been said behind the last reply.
     pub(super) fn into_stream(self, phase: Phase) -> Result<Box<dyn Stream>, Fault> {
-        if self.at == self.input.len() { Ok(self.stream) } else { Err(Fault::new(phase, Cause::OutOfTurn)) }
+        self.in_turn(phase)?;
+        Ok(self.stream)
     }
 
     /// Tells the other side that nothing follows.

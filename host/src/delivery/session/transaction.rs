@@ -91,6 +91,7 @@ impl Session<Idle> {
     /// # Errors
     /// When the connection ends, or the server answers what it was not asked.
     pub async fn begin(mut self, envelope: &Envelope<'_>) -> Result<(Begun, Answers), Fault> {
+        self.channel.in_turn(Phase::Mail)?;
         let pipelining = self.state.capabilities.pipelining;
         let answers = if pipelining { self.ask_at_once(envelope).await? } else { self.ask_in_turn(envelope).await? };
         let served = |phase, reply: &Reply| classify(phase, reply) == Class::Accepted;
