@@ -1,1 +1,418 @@
-//! x
+//! `POST /v1/events`: JSON Lines over HTTP, acknowledged after the commit.
+//!
+//! HTTP/1 in clear; whoever needs TLS puts a proxy in front. A request carries `Authorization: Bearer TOKEN` and one or
+//! many lines. The answer is JSON ([`answer::Report`]) and comes when everything is on disk:
+//!
+//! | status | when |
+//! |---|---|
+//! | 202 | at least one line was an event, new or known; bad lines are counted in the answer |
+//! | 400 | no line was an event |
+//! | 401 | no token, or a wrong one |
+//! | 404, 405 | another path or method |
+//! | 408 | the body took longer than a minute |
+//! | 411, 413 | neither a length nor chunked; longer than `max_body` |
+//! | 415 | the body is compressed |
+//! | 503 | less free space than `min_free`, or other trouble of the store; with `Retry-After` |
+//!
+//! A large body is stored in batches while it comes. Whoever got no answer, or one that is not 202, sends everything
+//! again: what was stored already is known by its key.
+
+mod answer;
+mod receive;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_ENCODING, EXPECT};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use self::answer::Answer;
+use self::token::Token;
+use super::Accept;
+use crate::config::HttpConfig;
+use crate::event::line::LineLimits;
+use crate::outbox::OutboxError;
+
+/// The one path.
+pub const PATH: &str = "/v1/events";
+
+/// Connections at a time.
+const CONNECTIONS: usize = 256;
+
+/// Connections at a time from one address.
+const CONNECTIONS_OF_ONE: usize = 128;
+
+/// Mebibytes of bodies that are held at a time, at the least.
+const BODIES: u32 = 64;
+
+/// Bytes of a header, and of what is read at a time.
+const BUFFER: usize = 64 * 1024;
+
+/// How long who is slow is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// The next request's header, from the end of the last one.
+    header: Duration,
+    /// A body, without the time that storing takes.
+    body: Duration,
+    /// A client that does not read its answers.
+    write: Duration,
+    /// Memory for a body.
+    memory: Duration,
+    /// The requests that are going on when it is time to stop.
+    stop: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    header: Duration::from_secs(15),
+    body: Duration::from_secs(60),
+    write: Duration::from_secs(30),
+    memory: Duration::from_secs(30),
+    stop: Duration::from_secs(10),
+};
+
+/// Why the intake could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address cannot be had.
+    #[error("intake.http cannot listen on {listen}: {error}")]
+    Listen {
+        /// `listen`
+        listen: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The outbox has stopped.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+}
+
+/// An intake that has its address.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    config: HttpConfig,
+}
+
+impl Server {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// [`HttpError::Listen`].
+    pub async fn bind(config: &HttpConfig) -> Result<Self, HttpError> {
+        let listen = config.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|error| HttpError::Listen { listen, error })?;
+        Ok(Self { listener, config: config.clone() })
+    }
+
+    /// The address, with the port that was given for port 0.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stop` is true (or its sender is gone); then what has begun is finished.
+    ///
+    /// # Errors
+    /// [`HttpError::Outbox`] when the outbox has stopped.
+    pub async fn run(
+        self,
+        limits: &LineLimits,
+        accept: Arc<dyn Accept>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), HttpError> {
+        let token = Token::new(&self.config.token);
+        self.serve(limits, accept, token, PATIENCE, stop).await
+    }
+
+    async fn serve(
+        self,
+        limits: &LineLimits,
+        accept: Arc<dyn Accept>,
+        token: Token,
+        patience: Patience,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), HttpError> {
+        let (failed, mut failure) = mpsc::channel(1);
+        let share = receive::share(self.config.max_body, limits.line);
+        let site = Arc::new(Site {
+            accept,
+            token,
+            patience,
+            max_body: self.config.max_body,
+            line: limits.line,
+            memory: Semaphore::new(share.max(BODIES) as usize),
+            share,
+            failed,
+        });
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let guests = Arc::new(Guests::default());
+        let mut open = JoinSet::new();
+        let mut stopped = pin!(stopped(stop.clone()));
+        let mut back_off = Duration::ZERO;
+        let result = loop {
+            while open.try_join_next().is_some() {}
+            let next = async {
+                sleep(back_off).await;
+                let slot = Arc::clone(&slots).acquire_owned().await;
+                (slot, self.listener.accept().await)
+            };
+            let (slot, accepted) = tokio::select! {
+                next = next => next,
+                () = &mut stopped => break Ok(()),
+                Some(error) = failure.recv() => break Err(HttpError::Outbox(error)),
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    back_off = Duration::ZERO;
+                    let Some(guest) = guests.admit(peer.ip()) else {
+                        tracing::warn!(%peer, "too many connections from one address");
+                        continue;
+                    };
+                    let (site, stop) = (Arc::clone(&site), stop.clone());
+                    open.spawn(async move {
+                        connection(site, stream, stop).await;
+                        drop((slot, guest));
+                    });
+                }
+                // A connection that broke off before it was taken.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // No file descriptors left, most likely: those that are open end some time.
+                Err(error) => {
+                    if back_off.is_zero() {
+                        tracing::error!(%error, "no connection can be taken");
+                    }
+                    back_off = (back_off * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
+                }
+            }
+        };
+        drop(self.listener);
+        let _ = timeout(patience.stop, async { while open.join_next().await.is_some() {} }).await;
+        result
+    }
+}
+
+/// What all connections share.
+struct Site {
+    accept: Arc<dyn Accept>,
+    token: Token,
+    patience: Patience,
+    max_body: u64,
+    /// Bytes of one line.
+    line: u64,
+    /// Mebibytes of memory for bodies.
+    memory: Semaphore,
+    /// Mebibytes that the largest body takes.
+    share: u32,
+    failed: mpsc::Sender<OutboxError>,
+}
+
+async fn connection(site: Arc<Site>, stream: TcpStream, stop: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    let stream = Stream { stream, patience: site.patience.write, stalled: None };
+    let mut builder = http1::Builder::new();
+    // Without a timer the deadline would not exist.
+    builder.timer(TokioTimer::new()).header_read_timeout(site.patience.header).max_buf_size(BUFFER);
+    let service = service_fn(move |request| {
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(handle(&site, request).await.into_response()) }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stopped(stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn handle(site: &Site, request: Request<Incoming>) -> Answer {
+    let expects = request.headers().contains_key(EXPECT);
+    let (mut body, refusal) = match admit(site, &request).await {
+        Ok(()) => {
+            let length = request.body().size_hint().exact();
+            let mut body = request.into_body();
+            match receive::receive(site, &mut body, length).await {
+                Ok(answer) => return answer,
+                Err(refusal) => (body, refusal),
+            }
+        }
+        Err(refusal) => (request.into_body(), refusal),
+    };
+    // Most clients read nothing before they have sent everything; one that asked first has sent nothing yet.
+    if !expects && !matches!(refusal.status, StatusCode::REQUEST_TIMEOUT) {
+        let (bytes, time) = match refusal.status {
+            StatusCode::UNAUTHORIZED => (1024 * 1024, Duration::from_secs(1)),
+            _ => (site.max_body.saturating_mul(4), Duration::from_secs(5)),
+        };
+        let mut left = bytes;
+        let _ = timeout(time, async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                left = left.saturating_sub(length);
+                if left == 0 {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+    refusal
+}
+
+/// Everything that can be said before the body is read.
+async fn admit(site: &Site, request: &Request<Incoming>) -> Result<(), Answer> {
+    if request.uri().path() != PATH {
+        return Err(Answer::error(StatusCode::NOT_FOUND, "there is nothing here; events go to POST /v1/events"));
+    }
+    if request.method() != Method::POST {
+        return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "events are sent with POST").allow("POST"));
+    }
+    site.token.check(request.headers()).await?;
+    let encodings = request.headers().get_all(CONTENT_ENCODING);
+    if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed bodies are not taken"));
+    }
+    receive::check_length(site, request)?;
+    let accept = Arc::clone(&site.accept);
+    match tokio::task::spawn_blocking(move || accept.check_space()).await {
+        Ok(Err(error)) => Err(site.trouble(error)),
+        _ => Ok(()),
+    }
+}
+
+impl Site {
+    /// The answer to trouble of the store.
+    fn trouble(&self, error: OutboxError) -> Answer {
+        let answer = match &error {
+            OutboxError::Full { .. } => {
+                tracing::warn!(%error, "an HTTP request was refused");
+                Answer::error(StatusCode::SERVICE_UNAVAILABLE, "there is too little free space")
+            }
+            _ => {
+                tracing::error!(%error, "an HTTP request failed");
+                Answer::error(StatusCode::SERVICE_UNAVAILABLE, "the events could not be stored")
+            }
+        };
+        if let OutboxError::Stopped(_) = error {
+            let _ = self.failed.try_send(error);
+        }
+        answer.retry_after(10)
+    }
+}
+
+/// Connections by address.
+#[derive(Debug, Default)]
+struct Guests(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of them; it counts until it is dropped.
+#[derive(Debug)]
+struct Guest(Arc<Guests>, IpAddr);
+
+impl Guests {
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Guest> {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = guests.entry(address).or_default();
+        if *count >= CONNECTIONS_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Guest(Arc::clone(self), address))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut guests = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = guests.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                guests.remove(&self.1);
+            }
+        }
+    }
+}
+
+/// A connection that breaks when the other side does not read: many requests in a row, none of whose answers is taken,
+/// would hold it for ever.
+#[derive(Debug)]
+struct Stream {
+    stream: TcpStream,
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.stalled = None;
+            return poll;
+        }
+        let deadline = Instant::now() + self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
