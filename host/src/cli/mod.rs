@@ -5,6 +5,7 @@ pub mod output;
 pub mod check;
 pub mod completions;
 pub mod demo;
+mod events;
 pub mod explain;
 pub mod import;
 pub mod outbox;

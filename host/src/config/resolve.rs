@@ -12,8 +12,8 @@ use super::raw::{self, SecretKeys};
 use super::secret::Secret;
 use super::values::{FilePath, OneOf};
 use super::{
-    Config, Credentials, HttpConfig, Mechanism, OnAmbiguous, OutboxConfig, RetryPolicy, SmtpConfig, SpoolConfig, Timeouts,
-    TlsMode, Transport, defaults, resolve_rule,
+    Config, Credentials, HttpConfig, Mechanism, OnAmbiguous, OutboxConfig, RetryPolicy, SmtpConfig, SpoolConfig,
+    Timeouts, TlsMode, Transport, defaults, resolve_rule,
 };
 use crate::event::line::LineLimits;
 use crate::rule::address::Mailbox;
@@ -308,7 +308,11 @@ impl Resolver<'_> {
             let lonely = lonely.or_else(|| smtp.token.first().map(|span| ("a token", span)));
             let lonely = lonely.or_else(|| smtp.auth.span().map(|span| ("`auth`", span)));
             if let Some((what, span)) = lonely {
-                findings.missing(Some(span), format!("{what} without a `username`"), "write username = \"…\" beside it");
+                findings.missing(
+                    Some(span),
+                    format!("{what} without a `username`"),
+                    "write username = \"…\" beside it",
+                );
             }
             return None;
         }
@@ -333,11 +337,19 @@ impl Resolver<'_> {
                 Mechanism::OAuthBearer => "oauthbearer",
             };
             let message = format!("auth = \"{auth}\" uses no {}", if by_token { "password" } else { "token" });
-            findings.error(Some(span), message, format!("it takes {name}_file, {name}_env, {name}_credential or {name}_command"));
+            findings.error(
+                Some(span),
+                message,
+                format!("it takes {name}_file, {name}_env, {name}_credential or {name}_command"),
+            );
         } else if wanted.1.is_none() {
             let at = if by_token { smtp.auth.span() } else { smtp.username.span() };
             let message = if by_token { "`auth` needs a token" } else { "a `username` without a password" };
-            findings.missing(at, message, format!("write {name}_file, {name}_env, {name}_credential or {name}_command"));
+            findings.missing(
+                at,
+                message,
+                format!("write {name}_file, {name}_env, {name}_credential or {name}_command"),
+            );
         }
         let username = smtp.username.get()?.0.clone();
         Some(Credentials { username, mechanism, secret: wanted.0? })
@@ -421,7 +433,11 @@ impl Resolver<'_> {
             Some(path) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 let name = Path::new(path).file_name();
-                if !path.is_empty() && !path.starts_with(':') && !path.contains('?') && !path.ends_with('/') && name.is_some()
+                if !path.is_empty()
+                    && !path.starts_with(':')
+                    && !path.contains('?')
+                    && !path.ends_with('/')
+                    && name.is_some()
                 {
                     return Some(PathBuf::from(path));
                 }
@@ -431,9 +447,7 @@ impl Resolver<'_> {
                 let message = "an outbox on PostgreSQL is not supported by this version of Bewit".to_owned();
                 (message, "write url = \"sqlite:bewit.db\"".to_owned())
             }
-            None if !url.contains(':') => {
-                ("`url` has no scheme".to_owned(), format!("write url = \"sqlite:{url}\""))
-            }
+            None if !url.contains(':') => ("`url` has no scheme".to_owned(), format!("write url = \"sqlite:{url}\"")),
             None => (format!("there is no outbox on `{scheme}`"), "write url = \"sqlite:bewit.db\"".to_owned()),
         };
         self.findings.error(Some(span.clone()), message, hint);
@@ -459,7 +473,8 @@ impl Resolver<'_> {
     fn http(&mut self, http: raw::Http) -> Option<HttpConfig> {
         let token = self.secret(&http.token, "token");
         if http.token.first().is_none() {
-            let hint = "write token_file, token_env, token_credential or token_command: whoever pushes events must show it";
+            let hint =
+                "write token_file, token_env, token_credential or token_command: whoever pushes events must show it";
             self.findings.missing(http.span, "[intake.http] has no token", hint);
         }
         if let Field::Given(listen, span) = &http.listen

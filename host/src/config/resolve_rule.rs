@@ -7,7 +7,8 @@ use super::values::{AnyInt, List, OneOf};
 use crate::rule::address::{Address, Mailbox};
 use crate::rule::pattern::Pattern;
 use crate::rule::{
-    AttachmentFormat, Delivery, ErrorHandling, ExecutorDomain, MetadataField, ResultAttachment, ResultTable, Rule, Throttle,
+    AttachmentFormat, Delivery, ErrorHandling, ExecutorDomain, MetadataField, ResultAttachment, ResultTable, Rule,
+    Throttle,
 };
 
 /// Whether a text names a template set: a plain file name.
@@ -117,7 +118,8 @@ fn remark(rule: &raw_rule::Rule, called: &str, findings: &mut Findings) {
     let nobody = rule.recipients.get().is_none_or(List::is_empty)
         && rule.notify_metadata_email.get().is_none_or(|field| field.trim().is_empty());
     if nobody && !executor && !unsure && !findings.is_torn() {
-        let hint = "write recipients = [\"soc@example.org\"], notify_executor = true, or notify_metadata_email = \"owner\"";
+        let hint =
+            "write recipients = [\"soc@example.org\"], notify_executor = true, or notify_metadata_email = \"owner\"";
         findings.warning(rule.span.clone(), format!("{called} has nobody to tell"), hint);
     }
     if let Field::Given(list, span) = &rule.notify_executor_domains
@@ -144,7 +146,8 @@ fn domains(rows: List<raw_rule::ExecutorDomain>, findings: &mut Findings) -> Vec
         let domain = domain.0;
         if domain.contains('@') || Address::parse(&format!("x@{domain}")).is_err() {
             let bare = domain.rsplit('@').next().unwrap_or_default();
-            let hint = if domain.contains('@') { format!("only what follows the @: \"{bare}\"") } else { String::new() };
+            let hint =
+                if domain.contains('@') { format!("only what follows the @: \"{bare}\"") } else { String::new() };
             findings.error(Some(span), format!("`{domain}` is not a mail domain"), hint);
             continue;
         }

@@ -83,11 +83,14 @@ enum Mode {
 /// How many lines the statement takes that begins with the first of these.
 fn statement(text: &str, lines: &[Span]) -> Option<usize> {
     let first = lines.first()?;
-    let opens = slice(text, first).contains(['[', '{']) || ["\"\"\"", "'''"].iter().any(|q| slice(text, first).contains(q));
+    let opens =
+        slice(text, first).contains(['[', '{']) || ["\"\"\"", "'''"].iter().any(|q| slice(text, first).contains(q));
     let most = if opens { TALLEST } else { 1 };
-    lines.iter().take(most).enumerate().find_map(|(index, last)| {
-        DeTable::parse(slice(text, &(first.start..last.end))).is_ok().then_some(index + 1)
-    })
+    lines
+        .iter()
+        .take(most)
+        .enumerate()
+        .find_map(|(index, last)| DeTable::parse(slice(text, &(first.start..last.end))).is_ok().then_some(index + 1))
 }
 
 fn begins(line: &str) -> bool {

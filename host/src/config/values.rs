@@ -163,15 +163,18 @@ impl<const MIN: i64, const MAX: i64> Decode for Int<MIN, MAX> {
                     (i64::MIN, _) => format!("at most {MAX}"),
                     _ => format!("from {MIN} to {MAX}"),
                 };
-                findings.error(Some(at.span.clone()), format!("`{}` is out of range", at.key), format!("it is {range}"));
+                findings.error(
+                    Some(at.span.clone()),
+                    format!("`{}` is out of range", at.key),
+                    format!("it is {range}"),
+                );
                 None
             }
         }
     }
 }
 
-const DURATION: &str =
-    r"^\s*(\d+ *(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?) *)+$";
+const DURATION: &str = r"^\s*(\d+ *(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?) *)+$";
 
 impl Decode for Wait {
     fn schema() -> Value {
@@ -228,7 +231,12 @@ impl Decode for Interval {
                 Some(Self(wait))
             }
             _ => {
-                findings.mistyped(at, "a duration or a number of seconds", value, "for example \"10 s\"; 0 turns it off");
+                findings.mistyped(
+                    at,
+                    "a duration or a number of seconds",
+                    value,
+                    "for example \"10 s\"; 0 turns it off",
+                );
                 None
             }
         }
@@ -473,7 +481,9 @@ impl<T: Decode> Decode for List<T> {
                 DeValue::String(text) if !text.contains(['"', '\\', '\n']) => {
                     format!("write {} = [\"{text}\"]", at.key)
                 }
-                DeValue::Table(_) if at.key == "rule" => "every rule begins with [[rule]], in double brackets".to_owned(),
+                DeValue::Table(_) if at.key == "rule" => {
+                    "every rule begins with [[rule]], in double brackets".to_owned()
+                }
                 DeValue::Table(_) => format!("put it in brackets: {} = [{{ … }}]", at.key),
                 _ => String::new(),
             };
