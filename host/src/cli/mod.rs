@@ -6,6 +6,7 @@ pub mod table;
 pub mod check;
 pub mod completions;
 pub mod demo;
+mod events;
 pub mod explain;
 pub mod import;
 pub mod outbox;

@@ -3,6 +3,7 @@
 mod csv;
 mod name;
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use indexmap::IndexSet;
@@ -17,7 +18,7 @@ use crate::event::rows::{ResultSet, Row};
 use crate::facts::{RowReader, Rows, RowsError};
 use crate::rule::{AttachmentFormat, ResultAttachment, Rule};
 
-pub(super) use self::name::distinct;
+pub(crate) use self::name::distinct;
 
 /// Octets in a MiB.
 const MIB: u64 = 1024 * 1024;
@@ -54,7 +55,7 @@ pub(super) fn write(rule: &Rule, event: &FlowCompletion, rows: &RowReader, blobs
     let mut files: Vec<(AttachedFile, u64, BlobWriter)> = Vec::new();
     let mut dropped: Vec<String> = Vec::new();
     let mut total = 0_u64;
-    let mut taken = Vec::new();
+    let mut taken = HashSet::new();
     for (source, set) in sources(event) {
         let Some(wanted) = rule.include_result_attachment_from.iter().rev().find(|entry| entry.source.matches(source))
         else {

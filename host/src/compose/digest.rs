@@ -1,5 +1,7 @@
 //! Digests: what fell inside `send_interval`, gathered into one mail.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::attachments::{Attachment, distinct};
@@ -161,7 +163,7 @@ fn gathered(
         ));
         return (Vec::new(), Vec::new());
     }
-    let mut taken = Vec::new();
+    let mut taken = HashSet::new();
     let mut attachments = Vec::new();
     let mut listed = Vec::new();
     for (view, files) in items {

@@ -19,12 +19,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::attachments::Attachment;
+use self::mime::Letterhead;
 use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
 use self::view::View;
 use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
-use crate::rule::{Decision, Rule};
+use crate::mail::NewMail;
+use crate::rule::address::Address;
+use crate::rule::{Decision, Delivery, Rule};
 
 /// Characters of a subject.
 pub const SUBJECT_LIMIT: usize = 200;
@@ -51,6 +54,34 @@ pub struct Draft {
     pub attachments: Vec<Attachment>,
     /// What the templates saw; a digest is made of these.
     pub view: View,
+}
+
+impl Draft {
+    /// The mails that the draft becomes: one for each recipient, or one for all (`delivery`). They share the body.
+    /// `recipients` are those of the decision.
+    #[must_use]
+    pub fn mails(&self, rule: &Rule, recipients: &[String], thread: Option<String>, date: Timestamp) -> Vec<NewMail> {
+        let head = Letterhead { from: &rule.sender, rule: &rule.name, date, thread };
+        let content = mime::body(self);
+        let to: Vec<Address> = recipients.iter().filter_map(|address| Address::parse(address).ok()).collect();
+        let one = |to: &[Address]| mime::mail(&head, self, &content, to);
+        match rule.delivery {
+            _ if to.is_empty() => Vec::new(),
+            Delivery::Shared => vec![one(&to)],
+            Delivery::Individual => to.iter().map(|address| one(std::slice::from_ref(address))).collect(),
+        }
+    }
+}
+
+/// What the mails of one hunt, or of one client outside hunts, have in common: for `References`.
+#[must_use]
+pub fn thread(rule: &Rule, event: &FlowCompletion) -> String {
+    let domain = rule.sender.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let hunt = if event.is_hunt() { event.hunt_id() } else { None };
+    match hunt {
+        Some(hunt) => mime::thread_id(&["hunt", &event.key.org_id, &hunt], domain),
+        None => mime::thread_id(&["client", &event.key.org_id, &event.key.client_id], domain),
+    }
 }
 
 /// Why a mail could not be composed.

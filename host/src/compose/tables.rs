@@ -18,7 +18,7 @@ const HEADER: usize = 30;
 /// Characters of a cell above which a row reads better as a record.
 const LONG_CELL: usize = 160;
 /// Characters of a row that fit the width of a phone.
-const PHONE: usize = 44;
+const PHONE: usize = 56;
 /// Octets of HTML that all tables of a mail may take, as an estimate: cells escaped, and their markup.
 const BUDGET: usize = 1024 * 1024;
 /// Octets of markup around one cell.

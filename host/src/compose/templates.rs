@@ -5,7 +5,7 @@
 //! follows the slot: everything that is rendered for the HTML part is escaped, whatever its file is called.
 //!
 //! Beside Jinja's own filters there are: `line` (one line, breaks shown as `⏎`), `br` (line breaks and places where
-//! long words may break, for HTML), `block(prefix)` (a prefix before each further line), `wrap(width, indent)`,
+//! long words may break, for HTML; `br(16)` for words over 16 characters), `block(prefix)` (a prefix before each further line), `wrap(width, indent)`,
 //! `cut(limit)`, `count(noun)` (`1 row`, `no rows`), `grouped` (`1,234`), `text_table(width)` and `text_facts`.
 
 mod filters;
@@ -216,7 +216,10 @@ impl Engine {
             .get_template(file)
             .and_then(|template| template.render_captured_to(context.clone(), &mut out).map(drop))
             .map_err(|error| self.explain(file, &error, Some(context)))?;
-        let text = String::from_utf8_lossy(&out.0).replace("\r\n", "\n").replace('\r', "\n");
+        let mut text = String::from_utf8_lossy(&out.0).replace("\r\n", "\n").replace('\r', "\n");
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
         Ok(match slot {
             Slot::Subject => super::text::one_line(&text),
             Slot::Text | Slot::Html => text,

@@ -1,5 +1,7 @@
 //! Attachment names: made from the source's name, harmless on every system that opens them.
 
+use std::collections::HashSet;
+
 /// Characters of a name, extension included.
 const LIMIT: usize = 120;
 
@@ -10,7 +12,7 @@ const DEVICES: [&str; 27] = [
 ];
 
 /// A file name for the rows of `source`, unlike those in `taken` (in any case of letters), and adds it to them.
-pub(in crate::compose) fn distinct(source: &str, extension: &str, taken: &mut Vec<String>) -> String {
+pub(crate) fn distinct(source: &str, extension: &str, taken: &mut HashSet<String>) -> String {
     let stem = stem(source);
     let mut number = 1_u64;
     loop {
@@ -18,9 +20,7 @@ pub(in crate::compose) fn distinct(source: &str, extension: &str, taken: &mut Ve
         let room = LIMIT.saturating_sub(ending.len());
         let short = stem.get(..stem.len().min(room)).unwrap_or(&stem).trim_end_matches(['.', '-', '_']);
         let name = format!("{short}{ending}");
-        let key = name.to_ascii_lowercase();
-        if !taken.contains(&key) {
-            taken.push(key);
+        if taken.insert(name.to_ascii_lowercase()) {
             return name;
         }
         number += 1;
@@ -64,13 +64,13 @@ mod tests {
             ("\u{202e}gnp.exe", "gnp.exe.jsonl"),
             ("a\r\nb\"c", "a_b_c.jsonl"),
         ] {
-            assert_eq!(distinct(source, ".jsonl", &mut Vec::new()), name);
+            assert_eq!(distinct(source, ".jsonl", &mut HashSet::new()), name);
         }
     }
 
     #[test]
     fn names_are_distinct_in_any_case() {
-        let mut taken = Vec::new();
+        let mut taken = HashSet::new();
         let names: Vec<String> = ["A/b", "a b", "A_B"].map(|source| distinct(source, ".csv", &mut taken)).to_vec();
         assert_eq!(names, ["A_b.csv", "a_b-2.csv", "A_B-3.csv"]);
     }
@@ -78,7 +78,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_source_gives_a_safe_name(source in any::<String>(), copies in 1_usize..5) {
-            let mut taken = Vec::new();
+            let mut taken = HashSet::new();
             for _ in 0..copies {
                 let name = distinct(&source.repeat(20), ".jsonl", &mut taken);
                 prop_assert!(name.len() <= 120);
@@ -86,8 +86,7 @@ mod tests {
                 prop_assert!(!name.starts_with(['.', '-']) && !name.contains(".."));
                 prop_assert!(name.ends_with(".jsonl"));
             }
-            let distinct: std::collections::HashSet<_> = taken.iter().collect();
-            prop_assert_eq!(distinct.len(), copies);
+            prop_assert_eq!(taken.len(), copies);
         }
     }
 }

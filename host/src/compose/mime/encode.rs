@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_shorter_encoding_is_chosen() {
-        assert_eq!(text("Größe\n").encoding, "quoted-printable");
+        assert_eq!(text("Die Größe der Datei ist unbekannt.\n").encoding, "quoted-printable");
         assert_eq!(text(&"日本語".repeat(50)).encoding, "base64");
     }
 

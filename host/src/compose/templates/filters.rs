@@ -12,15 +12,18 @@ use crate::compose::{human, text};
 /// Said when a template turns escaping off for the HTML part.
 pub(super) const ESCAPE_OFF: &str = "escaping cannot be turned off in the HTML part";
 
+/// Characters of a word that `br` leaves whole.
+const LONG: usize = 32;
+
 pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
     environment.remove_filter("pprint");
     if html {
         environment.remove_filter("safe");
         environment.add_filter("escape", escape_filter);
         environment.add_filter("e", escape_filter);
-        environment.add_filter("br", |value: Value| match value.is_safe() {
+        environment.add_filter("br", |value: Value, longest: Option<usize>| match value.is_safe() {
             true => value,
-            false => Value::from_safe_string(broken(&shown(&value))),
+            false => Value::from_safe_string(broken(&shown(&value), longest.unwrap_or(LONG))),
         });
         environment.set_formatter(|out, state, value| {
             if !matches!(state.auto_escape(), AutoEscape::Html) {
@@ -37,7 +40,7 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
             Ok(())
         });
     } else {
-        environment.add_filter("br", |value: Value| shown(&value).into_owned());
+        environment.add_filter("br", |value: Value, _: Option<usize>| shown(&value).into_owned());
     }
     environment.add_filter("line", |value: Value| text::one_line(&shown(&value)));
     environment.add_filter("cut", |value: Value, limit: usize| text::cut(&shown(&value), limit).into_owned());
@@ -91,28 +94,44 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 
 /// Escaped text whose line breaks are `<br>`, whose runs of blanks stay apart, and whose long words may break at
 /// their joints or, failing these, anywhere, so that no cell is wider than a phone even where no style is heeded.
-fn broken(text: &str) -> String {
-    const LONG: usize = 20;
+fn broken(text: &str, longest: usize) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 4);
+    for (at, line) in text.split('\n').enumerate() {
+        if at > 0 {
+            out.push_str("<br>");
+        }
+        for (at, word) in line.split(' ').enumerate() {
+            // The first of two blanks, or one at the start of a line, would be swallowed.
+            match at {
+                0 if word.is_empty() && line.len() > 1 => out.push_str("&nbsp;"),
+                0 => {}
+                _ if word.is_empty() => out.push_str("&nbsp;"),
+                _ => out.push(' '),
+            }
+            breakable(&mut out, word, longest);
+        }
+    }
+    out.replace('\t', "&nbsp; &nbsp; ")
+}
+
+/// A word, with places to break if it is long.
+fn breakable(out: &mut String, word: &str, longest: usize) {
+    const RUN: usize = 20;
+    if word.chars().nth(longest).is_none() {
+        out.push_str(&escape(word));
+        return;
+    }
     let mut run = 0;
     let mut utf8 = [0; 4];
-    let mut before = '\n';
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("<br>"),
-            ' ' if before == ' ' || before == '\n' => out.push_str("&nbsp;"),
-            '\t' => out.push_str("&nbsp; &nbsp; "),
-            c => out.push_str(&escape(c.encode_utf8(&mut utf8))),
-        }
-        run = if c.is_whitespace() { 0 } else { run + 1 };
+    for c in word.chars() {
+        out.push_str(&escape(c.encode_utf8(&mut utf8)));
+        run += 1;
         let joint = matches!(c, '/' | '\\' | '.' | '_' | '-' | ',' | ';' | ':' | '&' | '=' | '?' | '|');
-        if (joint && run >= 8) || run >= LONG {
+        if (joint && run >= RUN / 2) || run >= RUN {
             out.push_str("<wbr>");
             run = 0;
         }
-        before = c;
     }
-    out
 }
 
 /// What is said about a name that is not there: the names that are, and the nearest.
@@ -150,5 +169,5 @@ fn unknown(part: &str, above: &[&str], names: &[String]) -> String {
         _ => String::new(),
     };
     let inside = if above.is_empty() { String::new() } else { format!(" in `{}`", above.join(".")) };
-    format!("`{part}` is not known{inside}{hint} Known are: {}", names.join(", "))
+    format!("`{part}` is not known{inside}{hint}\nknown are {}", names.join(", "))
 }

@@ -68,7 +68,10 @@ fn records(table: &Table, width: usize) -> String {
         if table.rows.len() > 1 {
             out.push_str(&format!("{INDENT}#{}\n", number + 1));
         }
-        for (name, cell) in table.columns.iter().zip(row).filter(|(_, cell)| !cell.trim().is_empty()) {
+        // The column that stands for those left out says nothing here.
+        let known = table.columns.len() - usize::from(table.hidden_columns > 0 && !table.columns.is_empty());
+        let cells = table.columns.iter().zip(row).take(known);
+        for (name, cell) in cells.filter(|(_, cell)| !cell.trim().is_empty()) {
             labelled(&mut out, INDENT, name, cell, width);
         }
     }

@@ -56,7 +56,7 @@ fn what_is_wrong_is_told_with_its_place() {
     let error = first_error(&[("flow-completion.html.j2", "<p>\n{{ hots }}</p>")]);
     assert_eq!((error.line, error.span.clone()), (Some(2), Some(7..11)));
     assert!(error.message.contains("`hots` is not known; did you mean `host`?"), "{}", error.message);
-    assert!(error.message.contains("client_id, flow_id"), "{}", error.message);
+    assert!(error.message.contains("client_id, client_url"), "{}", error.message);
 
     let error = first_error(&[("flow-completion.txt.j2", "{% for t in results %}{{ t.sauce }}{% endfor %}")]);
     assert!(error.message.contains("`t.sauce` is not known here"), "{}", error.message);
