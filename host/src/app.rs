@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, OnAmbiguous, Transport};
 use crate::delivery::{self, Summary, Until};
 use crate::digests;
-use crate::intake::{http, spool};
+use crate::intake::{Accept, Mode, http, spool};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::reload::Reloader;
@@ -53,8 +53,8 @@ impl App {
 
     /// What takes lines in.
     #[must_use]
-    pub fn pipeline(&self) -> Arc<Pipeline> {
-        Arc::clone(&self.pipeline)
+    pub fn pipeline(&self) -> Arc<dyn Accept> {
+        Arc::<Pipeline>::clone(&self.pipeline)
     }
 
     /// Takes what waits in the spool, sends what is due, ends. Retries are not waited for.
@@ -64,7 +64,7 @@ impl App {
     pub async fn once(self) -> anyhow::Result<Summary> {
         let config = self.config();
         if let Some(spool) = &config.spool {
-            spool::run(spool, &config.limits, self.pipeline.as_ref(), spool::Mode::Once).await?;
+            spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?;
         }
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
         let summary =
@@ -102,7 +102,8 @@ impl App {
         if let Some(spool) = config.spool.clone() {
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
             parts.spawn("spool", async move {
-                spool::run(&spool, &limits, pipeline.as_ref(), spool::Mode::Watch(stops)).await.context("intake.spool")
+                spool::run(&spool, &limits, pipeline, Mode::Watch(stops)).await.context("intake.spool")?;
+                Ok(())
             });
         }
         if let Some(http) = config.http.clone() {
@@ -226,7 +227,7 @@ async fn deliver(
         loop {
             tokio::select! {
                 result = &mut run => { result?; return Ok(()); }
-                _ = stop.wait_for(|stop| *stop) => {
+                () = stopped(&mut stop) => {
                     stop_run.send_replace(true);
                     run.await?;
                     return Ok(());
@@ -251,7 +252,7 @@ async fn gather(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool
     const TICK: Duration = Duration::from_secs(1);
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
             () = tokio::time::sleep(TICK) => {}
         }
         digests::flush(&current, &outbox, Timestamp::now(), false).await?;
@@ -266,8 +267,13 @@ async fn sweep(outbox: Outbox, mut stop: watch::Receiver<bool>) -> anyhow::Resul
             tracing::info!(removed, "removed finished mails and decisions older than the retention");
         }
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
             () = tokio::time::sleep(SWEEP) => {}
         }
     }
+}
+
+/// Waits until it is time to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

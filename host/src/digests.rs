@@ -73,9 +73,7 @@ fn write<'a>(
             }
         }
     }
-    let draft = match digest(&snapshot.composer(), rule, &shown, now)
-        .or_else(|_| digest(&snapshot.stock_composer(), rule, &shown, now))
-    {
+    let draft = match digest(&snapshot.composer(), rule, &shown, now) {
         Ok(draft) => draft,
         Err(error) => {
             tracing::error!(rule = rule.name, %error, "a digest could not be written; the single mails are sent");

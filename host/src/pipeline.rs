@@ -21,7 +21,7 @@ use crate::mail::NewMail;
 use crate::outbox::{Accepted, Content, Gathered, Outbox, OutboxError, Outcome, Receipt};
 use crate::rule::address::Address;
 use crate::rule::decide::decide;
-use crate::rule::{Decision, Delivery, Rule, TraceEntry, TraceVerdict, Verdict};
+use crate::rule::{Delivery, Rule, Throttle, Verdict};
 use crate::snapshot::{Current, Snapshot};
 
 /// Hears of each event and what the rules made of it, before it is stored.
@@ -185,7 +185,7 @@ pub fn outcome(
     let mut decision = decide(rule, event);
     let mut written = None;
     if decision.decision == Verdict::Notify {
-        match write(snapshot, rule, event, &mut decision, rows, blobs, now) {
+        match guarded(|| snapshot.composer().draft(rule, event, &decision, rows, blobs, now)) {
             Ok(draft) => written = Some(draft),
             Err(reason) => {
                 tracing::error!(event = %event.key, rule = rule.name, reason, "a mail could not be written");
@@ -208,29 +208,6 @@ pub fn outcome(
     }
 }
 
-/// Composes the mail. A site's template that fails on this event gives way to the stock one, so that the notification
-/// is not lost; the trace and the log say so.
-fn write(
-    snapshot: &Snapshot,
-    rule: &Rule,
-    event: &FlowCompletion,
-    decision: &mut Decision,
-    rows: &RowReader,
-    blobs: &BlobStore,
-    now: Timestamp,
-) -> Result<Draft, String> {
-    let own = guarded(|| snapshot.composer().draft(rule, event, decision, rows, blobs, now));
-    let failure = match own {
-        Ok(draft) => return Ok(draft),
-        Err(failure) => failure,
-    };
-    tracing::warn!(event = %event.key, rule = rule.name, reason = failure, "template failed; the stock one is used");
-    let detail = format!("template `{}` failed ({failure}); the stock template was used", rule.template);
-    decision.trace.push(TraceEntry { filter: "template".into(), verdict: TraceVerdict::Note, detail });
-    let stock = Rule { template: crate::compose::templates::STOCK_SET.into(), ..rule.clone() };
-    guarded(|| snapshot.stock_composer().draft(&stock, event, decision, rows, blobs, now))
-}
-
 /// Runs a step that must not take the daemon down with it, whatever a hostile event finds in it.
 fn guarded(step: impl FnOnce() -> Result<Draft, ComposeError>) -> Result<Draft, String> {
     match catch_unwind(AssertUnwindSafe(step)) {
@@ -243,7 +220,7 @@ fn guarded(step: impl FnOnce() -> Result<Draft, ComposeError>) -> Result<Draft, 
 fn address(rule: &Rule, event: &FlowCompletion, draft: &Draft, recipients: &[String], now: Timestamp) -> Vec<NewMail> {
     let recipients: Vec<Address> = recipients.iter().filter_map(|text| Address::parse(text).ok()).collect();
     let tie = event.hunt_id().unwrap_or_else(|| event.key.client_id.clone());
-    let thread = mime::thread_id(&[&event.key.org_id, &tie], rule.sender.domain());
+    let thread = mime::thread_id(&[&event.key.org_id, &tie], sender_domain(rule));
     let head = Letterhead { from: &rule.sender, rule: &rule.name, date: now, thread: Some(thread) };
     let content = mime::body(draft);
     match rule.delivery {
@@ -254,8 +231,13 @@ fn address(rule: &Rule, event: &FlowCompletion, draft: &Draft, recipients: &[Str
     }
 }
 
+/// The domain in whose name Message-IDs are made.
+fn sender_domain(rule: &Rule) -> &str {
+    rule.sender.address.rsplit_once('@').map_or("localhost", |(_, domain)| domain)
+}
+
 fn gather(rule: &Rule, draft: &Draft) -> Option<Gathered> {
-    if rule.send_interval.is_zero() || rule.throttle != crate::rule::Throttle::Digest {
+    if rule.send_interval.is_zero() || rule.throttle != Throttle::Digest {
         return None;
     }
     let view = serde_json::to_string(&draft.view).ok()?;

@@ -47,17 +47,17 @@ impl Reloader {
     /// Looks whenever something may have changed, until `stop`. `hangup` is told of each SIGHUP.
     pub async fn run(mut self, mut hangup: tokio::sync::mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
         let mut folders = self.folders();
-        let mut watcher = Watcher::new(folders.clone(), POLL);
+        let mut watcher = Watcher::new(folders.clone(), POLL).await;
         loop {
             let forced = tokio::select! {
-                () = watcher.changed() => false,
+                _ = watcher.changed() => false,
                 Some(()) = hangup.recv() => true,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             self.look(forced).await;
             let now = self.folders();
             if now != folders {
-                watcher = Watcher::new(now.clone(), POLL);
+                watcher = Watcher::new(now.clone(), POLL).await;
                 folders = now;
             }
         }

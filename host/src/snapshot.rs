@@ -21,8 +21,6 @@ pub struct Snapshot {
     pub config: Config,
     /// Compiled templates, proved against the shipped samples.
     pub templates: Templates,
-    /// The templates that came with the program, for the day when a site's own fail on an event no sample foresaw.
-    pub stock_templates: Templates,
 }
 
 /// The snapshot in force; the one place that swaps it.
@@ -45,20 +43,13 @@ impl Snapshot {
         let sets = template_sets(&config);
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
         let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from)?;
-        let stock_templates = Templates::load(None, &[]).map_err(Diagnostics::from)?;
-        Ok(Self { generation, config, templates, stock_templates })
+        Ok(Self { generation, config, templates })
     }
 
     /// What composes with this snapshot's templates.
     #[must_use]
     pub fn composer(&self) -> Composer<'_> {
         Composer { templates: &self.templates, base_url: self.config.base_url.as_deref() }
-    }
-
-    /// What composes with the stock templates.
-    #[must_use]
-    pub fn stock_composer(&self) -> Composer<'_> {
-        Composer { templates: &self.stock_templates, base_url: self.config.base_url.as_deref() }
     }
 
     /// Folders whose files the snapshot was read from: the configuration's, and the templates'.

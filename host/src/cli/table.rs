@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::compose::text::clean_line;
+use crate::compose::text::one_line as clean_line;
 
 /// Widest a column gets before its cells are wrapped.
 const WIDEST: usize = 44;

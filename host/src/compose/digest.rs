@@ -1,1 +1,193 @@
 //! Digests: what fell inside `send_interval`, gathered into one mail.
+
+use jiff::Timestamp;
+
+use super::attachments::{Attachment, distinct};
+use super::templates::{DIGEST_SET, Slot};
+use super::view::{AttachedFile, DigestView, Outcome, View};
+use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, human, text};
+use crate::rule::Rule;
+
+/// Octets that the result tables of a digest may take, as an estimate.
+const TABLES: usize = 768 * 1024;
+/// Collections that are shown with their facts; the others only as a line of the summary table.
+const SHOWN: usize = 100;
+/// Lines of the summary table.
+const LISTED: usize = 500;
+/// Octets in a MiB.
+const MIB: u64 = 1024 * 1024;
+
+/// One mail of several collections: a table of all of them, then each with its own sections. `now` is when the digest
+/// is written; the times of the collections are those of their own mails.
+///
+/// # Errors
+/// When the templates fail, the stock ones too.
+pub fn digest(
+    composer: &Composer<'_>,
+    rule: &Rule,
+    items: &[(View, Vec<Attachment>)],
+    now: Timestamp,
+) -> Result<Draft, ComposeError> {
+    let mut notes = Vec::new();
+    let views = bounded(items, &mut notes);
+    let (attachments, listed) = gathered(rule, items, &mut notes);
+    let mut digest = view(&rule.name, views, listed, notes);
+    digest.reason = format!(
+        "{} inside {} of the last mail were gathered; written {}.",
+        human::count(items.len() as u64, "collection"),
+        span(rule.send_interval),
+        human::rfc3339(now.as_second()).unwrap_or_default()
+    );
+    digest.more = digest.items.len().saturating_sub(LISTED) as u64;
+    digest.items.truncate(LISTED);
+    let (subject, text, html) = match parts(composer, rule, &digest) {
+        Ok(parts) => parts,
+        // Too large after all: the summary table alone.
+        Err(_) => {
+            for item in &mut digest.items {
+                summary_only(item);
+            }
+            digest.notes.push("Details were left out: the mail would have become too large.".to_owned());
+            parts(composer, rule, &digest)?
+        }
+    };
+    // A digest is not gathered again; the first collection stands for it.
+    let view = items.first().map(|(view, _)| view.clone()).unwrap_or_default();
+    Ok(Draft { subject, text, html, attachments, view })
+}
+
+fn parts(
+    composer: &Composer<'_>,
+    rule: &Rule,
+    digest: &DigestView,
+) -> Result<(String, String, Option<String>), ComposeError> {
+    let render = |slot| composer.render(DIGEST_SET, DIGEST_SET, slot, digest);
+    let subject = text::fit(&render(Slot::Subject)?, SUBJECT_LIMIT).into_owned();
+    Ok((subject, render(Slot::Text)?, if rule.html { Some(render(Slot::Html)?) } else { None }))
+}
+
+/// Leaves what the summary table shows.
+fn summary_only(view: &mut View) {
+    view.results.clear();
+    view.uploads = None;
+    view.client.clear();
+    view.flow.clear();
+    view.notes.clear();
+}
+
+/// The digest's view of its collections.
+pub(super) fn view(rule: &str, items: Vec<View>, attachments: Vec<AttachedFile>, notes: Vec<String>) -> DigestView {
+    let number = |outcome| items.iter().filter(|item| item.outcome == outcome).count() as u64;
+    let (finished, failed, cancelled) =
+        (number(Outcome::Finished), number(Outcome::Failed), number(Outcome::Cancelled));
+    let title = human::count(items.len() as u64, "client collection");
+    let parts = [(finished, "finished"), (failed, "FAILED"), (cancelled, "cancelled")];
+    let parts: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let summary = parts.join(", ");
+    DigestView {
+        subject: format!("{title}: {summary}"),
+        summary,
+        title,
+        outcome: match (failed, cancelled) {
+            (0, 0) => Outcome::Finished,
+            (0, _) => Outcome::Cancelled,
+            _ => Outcome::Failed,
+        },
+        items,
+        more: 0,
+        finished,
+        failed,
+        cancelled,
+        attachments,
+        notes,
+        rule: super::build::name(rule),
+        reason: String::new(),
+    }
+}
+
+/// Views whose tables together stay within the bound; a note says whose do not.
+fn bounded(items: &[(View, Vec<Attachment>)], notes: &mut Vec<String>) -> Vec<View> {
+    let mut left = TABLES;
+    let mut without = 0_u64;
+    let mut views = Vec::with_capacity(items.len());
+    for (at, (view, _)) in items.iter().enumerate() {
+        let mut view = view.clone();
+        // They are listed for the whole mail.
+        view.attachments.clear();
+        let cost = cost(&view);
+        if at >= SHOWN || cost > left {
+            without += u64::from(!view.results.is_empty() || view.uploads.is_some());
+            view.results.clear();
+            view.uploads = None;
+            if at >= SHOWN {
+                summary_only(&mut view);
+            }
+        } else {
+            left -= cost;
+        }
+        views.push(view);
+    }
+    if without > 0 {
+        let whose = human::count(without, "collection");
+        notes.push(format!("Tables of {whose} were left out: the mail would have become too large."));
+    }
+    views
+}
+
+fn cost(view: &View) -> usize {
+    let cells = view.results.iter().flat_map(|table| table.rows.iter().flatten()).map(|cell| 200 + 2 * cell.len());
+    let files = view.uploads.iter().flat_map(|uploads| &uploads.files).map(|file| 600 + 2 * file.name.len());
+    cells.chain(files).sum()
+}
+
+/// Attachments of all collections under distinct names, or a note if they are too large together.
+fn gathered(
+    rule: &Rule,
+    items: &[(View, Vec<Attachment>)],
+    notes: &mut Vec<String>,
+) -> (Vec<Attachment>, Vec<AttachedFile>) {
+    let total: u64 = items.iter().flat_map(|(_, attachments)| attachments).map(|file| file.blob.size).sum();
+    let number = items.iter().map(|(_, attachments)| attachments.len() as u64).sum();
+    if total > rule.attachments_max_mib.saturating_mul(MIB) {
+        let hosts: Vec<&str> =
+            items.iter().filter(|(_, files)| !files.is_empty()).map(|(view, _)| view.host.as_str()).take(20).collect();
+        notes.push(format!(
+            "{} left out: together they have {}, more than the limit of {} MiB. They came from {}.",
+            human::count(number, "attachment"),
+            human::size(total),
+            rule.attachments_max_mib,
+            hosts.join(", ")
+        ));
+        return (Vec::new(), Vec::new());
+    }
+    let mut taken = Vec::new();
+    let mut attachments = Vec::new();
+    let mut listed = Vec::new();
+    for (view, files) in items {
+        for (at, file) in files.iter().enumerate() {
+            let (stem, extension) = file.name.rsplit_once('.').unwrap_or((&file.name, "bin"));
+            let name = distinct(&format!("{}_{stem}", view.host), &format!(".{extension}"), &mut taken);
+            let known = view.attachments.get(at);
+            listed.push(AttachedFile {
+                name: name.clone(),
+                size: human::size(file.blob.size),
+                source: known.map(|known| format!("{} on {}", known.source, view.host)).unwrap_or_default(),
+                rows: known.map(|known| known.rows).unwrap_or_default(),
+            });
+            attachments.push(Attachment { name, ..file.clone() });
+        }
+    }
+    (attachments, listed)
+}
+
+/// `5 minutes`, in the largest whole unit.
+fn span(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs();
+    let (count, noun) = match seconds {
+        _ if seconds % 3600 == 0 && seconds > 0 => (seconds / 3600, "hour"),
+        _ if seconds % 60 == 0 && seconds > 0 => (seconds / 60, "minute"),
+        _ => (seconds, "second"),
+    };
+    human::count(count, noun)
+}

@@ -7,7 +7,6 @@ mod tests;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::{Draft, text};
@@ -116,10 +115,7 @@ struct Part {
 fn text_part(kind: &str, content: &str) -> Part {
     let encoded = encode::text(&normalised(content));
     Part {
-        fields: format!(
-            "Content-Type: {kind}; charset=utf-8\r\nContent-Transfer-Encoding: {}\r\n",
-            encoded.encoding
-        ),
+        fields: format!("Content-Type: {kind}; charset=utf-8\r\nContent-Transfer-Encoding: {}\r\n", encoded.encoding),
         segments: vec![Segment::Bytes(encoded.bytes)],
     }
 }
@@ -177,7 +173,7 @@ fn boundary(parts: &[Part]) -> String {
 
 /// `Sat, 15 Aug 2026 10:00:00 +0000` (RFC 5322 section 3.3).
 fn date(date: Timestamp) -> String {
-    date.to_zoned(TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+    date.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
 /// One header field; `value` is folded already.

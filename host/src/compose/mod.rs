@@ -4,24 +4,30 @@
 //! [`mime`] writes the mail. Nothing here sends, decides or remembers.
 
 pub mod attachments;
+mod build;
 pub mod digest;
 pub mod human;
 pub mod links;
 pub mod mime;
+mod samples;
 pub mod tables;
 pub mod templates;
 pub mod text;
 pub mod view;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use self::attachments::Attachment;
-use self::templates::{TemplateError, Templates};
+use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
 use self::view::View;
 use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::rule::{Decision, Rule};
+
+/// Characters of a subject.
+pub const SUBJECT_LIMIT: usize = 200;
 
 /// What composing needs to know beside the event.
 #[derive(Debug, Clone, Copy)]
@@ -62,16 +68,18 @@ impl Composer<'_> {
     /// The subject alone, as `explain` shows it.
     ///
     /// # Errors
-    /// When the subject template fails.
+    /// When the subject template fails, the stock one too.
     pub fn subject(&self, rule: &Rule, event: &FlowCompletion) -> Result<String, ComposeError> {
-        let _ = (rule, event);
-        todo!()
+        // What is relative in a subject is relative to the event: explaining it again gives the same.
+        let now = event.timestamp.and_then(|time| Timestamp::from_microsecond(time.0).ok()).unwrap_or_default();
+        let view = build::view(self.base_url, rule, event, None, now);
+        self.subject_of(rule, &view)
     }
 
     /// The whole draft. Result rows that cannot be read are named in the mail, not an error. Blocking.
     ///
     /// # Errors
-    /// When a template fails or the disk does.
+    /// When the stock templates fail too, or the disk does.
     pub fn draft(
         &self,
         rule: &Rule,
@@ -81,7 +89,45 @@ impl Composer<'_> {
         blobs: &BlobStore,
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
-        let _ = (rule, event, decision, rows, blobs, now);
-        todo!()
+        let mut view = build::view(self.base_url, rule, event, Some(decision), now);
+        let tables = tables::read(rule, event, rows);
+        view.results = tables.tables;
+        if tables.cut {
+            view.notes.push("Some result rows were left out: the mail would have become too large.".to_owned());
+        }
+        let attached = attachments::write(rule, event, rows, blobs)?;
+        view.attachments = attached.listed;
+        view.notes.extend(attached.notes);
+
+        let subject = self.subject_of(rule, &view)?;
+        let text = self.part(rule, Slot::Text, &mut view)?;
+        let html = if rule.html { Some(self.part(rule, Slot::Html, &mut view)?) } else { None };
+        Ok(Draft { subject, text, html, attachments: attached.stored, view })
+    }
+
+    fn subject_of(&self, rule: &Rule, view: &View) -> Result<String, ComposeError> {
+        let subject = self.render(&rule.template, STOCK_SET, Slot::Subject, view)?;
+        Ok(text::fit(&subject, SUBJECT_LIMIT).into_owned())
+    }
+
+    /// One part of the mail; without result tables if it would become too large with them.
+    fn part(&self, rule: &Rule, slot: Slot, view: &mut View) -> Result<String, ComposeError> {
+        match self.render(&rule.template, STOCK_SET, slot, view) {
+            Err(_) if !view.results.is_empty() => {
+                view.results.clear();
+                view.notes.push("Result tables were left out: the mail would have become too large.".to_owned());
+                self.render(&rule.template, STOCK_SET, slot, view)
+            }
+            done => done,
+        }
+    }
+
+    /// Renders by the site's templates or, when they fail on this view, by the stock ones: an event must not be lost
+    /// because of a layout.
+    fn render(&self, set: &str, stock: &str, slot: Slot, view: &impl Serialize) -> Result<String, ComposeError> {
+        self.templates.render(set, slot, view).or_else(|error| {
+            tracing::warn!(template = %error.name, line = error.line, %error, "template failed, using the stock one");
+            self.templates.render_stock(stock, slot, view).map_err(ComposeError::from)
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! Result tables: limits, cells, and the line that says how much is shown.
 
+use std::borrow::Cow;
+
 use indexmap::IndexSet;
 use serde_json::value::RawValue;
 
@@ -7,7 +9,7 @@ use super::build::showing;
 use super::text;
 use super::view::{Layout, Table};
 use crate::event::FlowCompletion;
-use crate::event::rows::{ResultSet, Row};
+use crate::event::rows::{Cell, ResultSet, Row};
 use crate::facts::{RowReader, RowsError};
 use crate::rule::{ResultTable, Rule};
 
@@ -139,12 +141,8 @@ impl<'a> Reading<'a> {
         let shown = self.rows.len() as u64;
         let hidden = self.columns.len().saturating_sub(self.max_columns);
         let ellipsis = text::ELLIPSIS.to_string();
-        let mut columns: Vec<String> = self
-            .columns
-            .iter()
-            .take(self.max_columns)
-            .map(|name| text::one_line(&text::cut(name, HEADER)))
-            .collect();
+        let mut columns: Vec<String> =
+            self.columns.iter().take(self.max_columns).map(|name| text::one_line(&text::cut(name, HEADER))).collect();
         let width = columns.len();
         if hidden > 0 {
             columns.push(ellipsis.clone());
@@ -194,13 +192,12 @@ fn layout(columns: &[String], rows: &[Vec<String>]) -> Layout {
 }
 
 /// A value as text: strings as they are, null as nothing, all else as compact JSON with its numbers untouched.
-pub(super) fn cell(value: &RawValue) -> String {
-    let raw = value.get();
-    match raw.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned()),
-        Some(b'n') => String::new(),
-        Some(b'{' | b'[') => compact(raw),
-        _ => raw.to_owned(),
+pub(super) fn cell(value: &RawValue) -> Cow<'_, str> {
+    match Cell::of(value) {
+        Cell::Null => Cow::Borrowed(""),
+        Cell::Text(text) => text,
+        Cell::Json(json) if json.starts_with(['{', '[']) => Cow::Owned(compact(json)),
+        Cell::Json(json) => Cow::Borrowed(json),
     }
 }
 

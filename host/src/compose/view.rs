@@ -193,8 +193,10 @@ pub struct DigestView {
     pub summary: String,
     /// The worst outcome among them.
     pub outcome: Outcome,
-    /// The collections, in order of arrival.
+    /// The collections, in order of arrival; those after the first 100 without facts and tables.
     pub items: Vec<View>,
+    /// Collections beyond those in `items`, of which there are at most 500.
+    pub more: u64,
     /// How many finished.
     pub finished: u64,
     /// How many failed.

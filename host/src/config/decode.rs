@@ -114,6 +114,8 @@ pub(super) struct Spot<'k> {
 pub(super) struct Findings {
     file: String,
     list: Vec<Diagnostic>,
+    /// What is worth a word only if nothing is wrong.
+    remarks: Vec<Diagnostic>,
     /// Parts of the file could not be read: what seems to be missing may have been there.
     torn: bool,
 }
@@ -121,17 +123,12 @@ pub(super) struct Findings {
 impl Findings {
     /// Begins with none.
     pub(super) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), list: Vec::new(), torn: false }
+        Self { file: file.to_owned(), list: Vec::new(), remarks: Vec::new(), torn: false }
     }
 
     /// From now on nothing is reported as missing.
     pub(super) fn tear(&mut self) {
         self.torn = true;
-    }
-
-    /// Whether something could not be read.
-    pub(super) fn is_torn(&self) -> bool {
-        self.torn
     }
 
     /// An error; `hint` may be empty.
@@ -151,6 +148,12 @@ impl Findings {
         self.add(Severity::Warning, span, message.into(), hint.into());
     }
 
+    /// A warning that something is not there; it is not given beside errors, which may be the reason.
+    pub(super) fn remark(&mut self, span: Option<Span>, message: impl Into<String>, hint: impl Into<String>) {
+        let remark = self.diagnostic(Severity::Warning, span, message.into(), hint.into());
+        self.remarks.push(remark);
+    }
+
     /// An error: the value is of another type.
     pub(super) fn mistyped(&mut self, at: &Spot<'_>, wanted: &str, found: &DeValue<'_>, hint: impl Into<String>) {
         let message = format!("`{}` must be {wanted}, not {}", at.key, kind(found));
@@ -164,13 +167,21 @@ impl Findings {
 
     /// All of them, in order of place.
     pub(super) fn into_list(mut self) -> Vec<Diagnostic> {
+        if self.errors() == 0 {
+            self.list.append(&mut self.remarks);
+        }
         self.list.sort_by_key(|finding| finding.span.as_ref().map_or(0, |span| span.start));
         self.list
     }
 
     fn add(&mut self, severity: Severity, span: Option<Span>, message: String, hint: String) {
+        let diagnostic = self.diagnostic(severity, span, message, hint);
+        self.list.push(diagnostic);
+    }
+
+    fn diagnostic(&self, severity: Severity, span: Option<Span>, message: String, hint: String) -> Diagnostic {
         let hint = Some(hint).filter(|hint| !hint.is_empty());
-        self.list.push(Diagnostic { severity, file: self.file.clone(), span, message, hint });
+        Diagnostic { severity, file: self.file.clone(), span, message, hint }
     }
 }
 
@@ -225,6 +236,8 @@ pub(super) struct Fields<'t, 'i> {
     table: Option<&'t DeTable<'i>>,
     findings: &'t mut Findings,
     taken: Vec<Key>,
+    /// What is no key here, with what to do instead.
+    refused: Vec<(&'static str, String)>,
     recorded: Vec<Known>,
 }
 
@@ -251,7 +264,10 @@ impl Fields<'_, '_> {
         }
         let Some((text, _, value)) = found else {
             if key.required {
-                let message = format!("`{}` is missing in {}", key.name, self.title);
+                let message = match self.span {
+                    Some(_) => format!("`{}` is missing in {}", key.name, self.title),
+                    None => format!("[{}] is missing", key.name),
+                };
                 self.findings.missing(self.span.clone(), message, key.doc);
             }
             return Field::Absent;
@@ -266,7 +282,7 @@ impl Fields<'_, '_> {
     /// A key that is no key here, with what to do instead; `names` are its spellings.
     pub(super) fn refuse(&mut self, names: &[&'static str], message: &str, hint: &str) {
         for name in names {
-            self.taken.push(key(name, ""));
+            self.refused.push((name, hint.to_owned()));
             let written = self.table.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == name));
             if let Some((written, _)) = written {
                 self.findings.error(Some(written.span()), message.replace("{}", name), hint);
@@ -285,25 +301,33 @@ impl Fields<'_, '_> {
         self.span.clone()
     }
 
+    /// What an unknown key may have been meant to be.
+    fn hint(&self, text: &str) -> String {
+        let names = self.taken.iter().flat_map(|key| [key.name, key.alias]).filter(|name| !name.is_empty());
+        if let Some(near) = nearest(text, names) {
+            return format!("did you mean `{near}`?");
+        }
+        if let Some(near) = nearest(text, self.refused.iter().map(|(name, _)| *name)) {
+            let hint = self.refused.iter().find(|(name, _)| *name == near);
+            return hint.map(|(_, hint)| hint.clone()).unwrap_or_default();
+        }
+        if let Some(home) = super::schema::home(text) {
+            return format!("`{text}` belongs in {home}");
+        }
+        let names: Vec<_> = self.taken.iter().map(|key| key.name).collect();
+        if names.len() > 12 { String::new() } else { format!("keys are {}", list(&names)) }
+    }
+
     /// Reports the keys that nobody took.
     fn finish(self) -> Vec<Known> {
         let Some(table) = self.table else { return self.recorded };
         for (name, _) in table.iter() {
             let text: &str = name.get_ref();
-            if self.taken.iter().any(|key| key.name == text || (!key.alias.is_empty() && key.alias == text)) {
+            let taken = self.taken.iter().any(|key| key.name == text || (!key.alias.is_empty() && key.alias == text));
+            if taken || self.refused.iter().any(|(name, _)| *name == text) {
                 continue;
             }
-            let hint = match nearest(text, self.taken.iter().filter(|key| !key.doc.is_empty())) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => super::schema::home(text).map_or_else(
-                    || {
-                        let known: Vec<_> =
-                            self.taken.iter().filter(|key| !key.doc.is_empty()).map(|key| key.name).collect();
-                        if known.len() > 12 { String::new() } else { format!("keys are {}", list(&known)) }
-                    },
-                    |home| format!("`{text}` belongs in {home}"),
-                ),
-            };
+            let hint = self.hint(text);
             self.findings.error(Some(name.span()), format!("unknown key `{text}` in {}", self.title), hint);
         }
         Vec::new()
@@ -319,6 +343,7 @@ pub(super) fn known<S: Section>() -> Vec<Known> {
         table: None,
         findings: &mut findings,
         taken: Vec::new(),
+        refused: Vec::new(),
         recorded: Vec::new(),
     };
     let _ = S::read(&mut fields);
@@ -327,8 +352,15 @@ pub(super) fn known<S: Section>() -> Vec<Known> {
 
 /// Reads a table.
 pub(super) fn section<S: Section>(table: &DeTable<'_>, span: Option<Span>, findings: &mut Findings) -> S {
-    let mut fields =
-        Fields { title: S::TITLE, span, table: Some(table), findings, taken: Vec::new(), recorded: Vec::new() };
+    let mut fields = Fields {
+        title: S::TITLE,
+        span,
+        table: Some(table),
+        findings,
+        taken: Vec::new(),
+        refused: Vec::new(),
+        recorded: Vec::new(),
+    };
     let read = S::read(&mut fields);
     let _ = fields.finish();
     read
@@ -362,7 +394,7 @@ pub(super) fn list(names: &[&str]) -> String {
 }
 
 /// The one of some names that was probably meant.
-pub(super) fn nearest_name<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let wanted = text.to_lowercase();
     names
         .into_iter()
@@ -370,9 +402,4 @@ pub(super) fn nearest_name<'n>(text: &str, names: impl IntoIterator<Item = &'n s
         .filter(|(distance, name)| *distance <= 1.max(name.len().min(text.len()) / 3))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
-}
-
-fn nearest<'k>(text: &str, keys: impl Iterator<Item = &'k Key>) -> Option<&'static str> {
-    let names = keys.flat_map(|key| [key.name, key.alias]).filter(|name| !name.is_empty());
-    nearest_name(text, names)
 }

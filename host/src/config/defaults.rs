@@ -1,4 +1,5 @@
-//! What holds when a key is not in the file. The texts of the JSON Schema say the same; a test compares them.
+//! What holds when a key outside rules is not in the file ([`crate::rule::defaults`] has the rules'). The texts of the
+//! JSON Schema say the same; a test compares them.
 
 use std::time::Duration;
 
@@ -18,30 +19,3 @@ pub(super) const MIN_FREE: u64 = 64 << 20;
 pub(super) const POLL: Duration = Duration::from_secs(10);
 /// `[intake.http] max_body`
 pub(super) const MAX_BODY: u64 = 16 << 20;
-
-/// `artifacts_to_alert_on`, `client_labels_to_alert_on`
-pub(super) const ANYTHING: &str = ".+";
-/// `artifacts_to_ignore`
-pub(super) const ARTIFACTS_TO_IGNORE: &str = r"^(Custom\.)?Generic\.Client\.Info$";
-/// `new_client_threshold`
-pub(super) const NEW_CLIENT_THRESHOLD: i64 = 300;
-/// `delay_threshold`
-pub(super) const DELAY_THRESHOLD: i64 = 10;
-/// `send_interval`
-pub(super) const SEND_INTERVAL: Duration = Duration::from_secs(10);
-/// `include_uploads_table_rows`
-pub(super) const UPLOADS_TABLE_ROWS: i64 = 10;
-/// `result_table_max_columns`
-pub(super) const TABLE_COLUMNS: u64 = 4;
-/// `max_rows` of a result table: default and most.
-pub(super) const TABLE_ROWS: u64 = 100;
-/// `cell_limit` of a result table: default and most.
-pub(super) const CELL_LIMIT: u64 = 10_000;
-/// `attachments_max_mib`
-pub(super) const ATTACHMENTS_MAX_MIB: i64 = 100;
-/// `notify_if_results_labels`
-pub(super) const RESULTS_LABELS: &str = "^notify_results$";
-/// `notify_if_uploads_labels`
-pub(super) const UPLOADS_LABELS: &str = "^notify_uploads$";
-/// `template`
-pub(super) const TEMPLATE: &str = "flow-completion";

@@ -10,6 +10,7 @@ mod raw;
 mod raw_rule;
 mod resolve;
 mod resolve_rule;
+mod resolve_smtp;
 pub mod schema;
 pub mod secret;
 mod syntax;

@@ -77,10 +77,8 @@ impl Section for Smtp {
             "put it into a file of its own that others cannot read, and write token_file = \"…\"",
         );
         Self {
-            mailbox: fields.take(key(
-                "mailbox",
-                "A folder that gets each finished mail as an .eml file, instead of a server.",
-            )),
+            mailbox: fields
+                .take(key("mailbox", "A folder that gets each finished mail as an .eml file, instead of a server.")),
             server: fields.take(key("server", "Host name or IP address of the mail server.")),
             port: fields.take(key(
                 "port",
@@ -91,11 +89,9 @@ impl Section for Smtp {
                 "starttls (required, never skipped), implicit (TLS from the first byte), or none (in clear, never with \
                  credentials). Without it: starttls, or implicit on port 465.",
             )),
-            skip_verify: fields.take(
-                key("skip_verify", "Accept any certificate. `root_ca` is the better way.").default("false"),
-            ),
-            root_ca: fields
-                .take(key("root_ca", "PEM file with the roots to trust instead of the system's.")),
+            skip_verify: fields
+                .take(key("skip_verify", "Accept any certificate. `root_ca` is the better way.").default("false")),
+            root_ca: fields.take(key("root_ca", "PEM file with the roots to trust instead of the system's.")),
             username: fields.take(key("username", "Who logs in. Without it, nobody does.")),
             auth: fields.take(
                 key("auth", "How to log in: plain, login, or with a token xoauth2 or oauthbearer. Never weakened.")
@@ -115,10 +111,10 @@ impl Section for Smtp {
                 )),
             },
             token: SecretKeys {
-                file: fields
-                    .take(key("token_file", "File with the OAuth token. Others must not be able to read it.")),
+                file: fields.take(key("token_file", "File with the OAuth token. Others must not be able to read it.")),
                 env: fields.take(key("token_env", "Environment variable with the OAuth token.")),
-                credential: fields.take(key("token_credential", "Name of the systemd credential with the OAuth token.")),
+                credential: fields
+                    .take(key("token_credential", "Name of the systemd credential with the OAuth token.")),
                 command: fields.take(key(
                     "token_command",
                     "Command that prints an OAuth token: a list, or a text that is split at blanks. No shell runs it.",
@@ -128,8 +124,11 @@ impl Section for Smtp {
             connections: fields.take(key("connections", "Connections at a time, at most.").default("4")),
             timeouts: fields.take(key("timeouts", Timeouts::DOC)),
             retry: fields.take(
-                key("retry", "Waits after the first, second, … failed attempt; the last one repeats. Each has 20 % jitter.")
-                    .default(r#"["30 s", "2 min", "5 min", "15 min", "30 min", "1 h"]"#),
+                key(
+                    "retry",
+                    "Waits after the first, second, … failed attempt; the last one repeats. Each has 20 % jitter.",
+                )
+                .default(r#"["30 s", "2 min", "5 min", "15 min", "30 min", "1 h"]"#),
             ),
             give_up: fields.take(
                 key("give_up", "Age at which a mail that could not be delivered is given up.").default("\"5 d\""),
@@ -216,9 +215,8 @@ impl Section for Outbox {
             ),
             retention: fields
                 .take(key("retention", "How long finished mails and decisions are kept.").default("\"30 d\"")),
-            min_free: fields.take(
-                key("min_free", "Free space below which nothing new is taken in.").default("\"64 MiB\""),
-            ),
+            min_free: fields
+                .take(key("min_free", "Free space below which nothing new is taken in.").default("\"64 MiB\"")),
         }
     }
 }
@@ -234,10 +232,7 @@ impl Section for Intake {
     const DOC: &'static str = "Where events come from.";
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
-        Self {
-            spool: fields.take(key("spool", Spool::DOC)),
-            http: fields.take(key("http", Http::DOC)),
-        }
+        Self { spool: fields.take(key("spool", Spool::DOC)), http: fields.take(key("http", Http::DOC)) }
     }
 }
 
@@ -307,8 +302,7 @@ impl Section for Http {
         Self {
             listen: fields.take(key("listen", "IP address and port.").required()),
             token: SecretKeys {
-                file: fields
-                    .take(key("token_file", "File with the bearer token. Others must not be able to read it.")),
+                file: fields.take(key("token_file", "File with the bearer token. Others must not be able to read it.")),
                 env: fields.take(key("token_env", "Environment variable with the bearer token.")),
                 credential: fields
                     .take(key("token_credential", "Name of the systemd credential with the bearer token.")),

@@ -45,7 +45,8 @@ pub(super) struct Rule {
 
 impl Section for Rule {
     const TITLE: &'static str = "[[rule]]";
-    const DOC: &'static str = "Who is told of which events, and what the mail shows. Any number of rules run side by side.";
+    const DOC: &'static str =
+        "Who is told of which events, and what the mail shows. Any number of rules run side by side.";
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
         fields.later(&["filters", "renderers"], "there are no plugins yet");
@@ -54,31 +55,31 @@ impl Section for Rule {
             "`{}` is no key of a rule",
             "what Velociraptor keeps in a secret of type \"SMTP Creds\" stands in [smtp]",
         );
-        let _: Field<OneOf<Kind>> = fields
-            .take(key("on", "The kind of event.").default("\"flow-completion\""));
+        let _: Field<OneOf<Kind>> = fields.take(key("on", "The kind of event.").default("\"flow-completion\""));
         let span = fields.header();
         Self {
             span,
             name: fields.take(key("name", "What the rule is called; no other rule has the same name.").required()),
-            recipients: fields.take(
-                key("recipients", "Told of every match: bare addresses.").alias("Recipients").default("[]"),
-            ),
+            recipients: fields
+                .take(key("recipients", "Told of every match: bare addresses.").alias("Recipients").default("[]")),
             notify_executor: fields.take(
                 key("notify_executor", "Tell whoever started the collection.").alias("NotifyExecutor").default("false"),
             ),
             notify_executor_domains: fields.take(
-                key("notify_executor_domains", "How a user name that is no address becomes one; every row that matches adds one.")
-                    .alias("NotifyExecutorDomains")
-                    .default("[]"),
+                key(
+                    "notify_executor_domains",
+                    "How a user name that is no address becomes one; every row that matches adds one.",
+                )
+                .alias("NotifyExecutorDomains")
+                .default("[]"),
             ),
             notify_metadata_email: fields.take(
                 key("notify_metadata_email", "Client metadata field that holds an address to tell; empty: none.")
                     .alias("NotifyMetadataEMail")
                     .default("\"\""),
             ),
-            sender: fields.take(
-                key("sender", "From: an address or `Name <address>`. Without it, [smtp] from.").alias("Sender"),
-            ),
+            sender: fields
+                .take(key("sender", "From: an address or `Name <address>`. Without it, [smtp] from.").alias("Sender")),
             html: fields.take(key("html", "Write an HTML part beside the text.").alias("HTML").default("true")),
             artifacts_to_alert_on: fields.take(
                 key("artifacts_to_alert_on", "Any of the requested artifacts must match; empty: off.")
@@ -100,9 +101,8 @@ impl Section for Rule {
                     .alias("ClientLabelsToIgnore")
                     .default("\"\""),
             ),
-            notify_hunts: fields.take(
-                key("notify_hunts", "Mail collections of hunts too.").alias("NotifyHunts").default("false"),
-            ),
+            notify_hunts: fields
+                .take(key("notify_hunts", "Mail collections of hunts too.").alias("NotifyHunts").default("false")),
             new_client_artifacts: fields.take(
                 key("new_client_artifacts", "Such an artifact on a new client is always mailed; empty: off.")
                     .alias("NewClientArtifacts")
@@ -114,9 +114,12 @@ impl Section for Rule {
                     .default("300"),
             ),
             artifact_perm_to_alert_on: fields.take(
-                key("artifact_perm_to_alert_on", "A requested artifact must need such a permission (EXECVE, …); empty: off.")
-                    .alias("ArtifactPermToAlertOn")
-                    .default("\"\""),
+                key(
+                    "artifact_perm_to_alert_on",
+                    "A requested artifact must need such a permission (EXECVE, …); empty: off.",
+                )
+                .alias("ArtifactPermToAlertOn")
+                .default("\"\""),
             ),
             error_handling: fields.take(
                 key(
@@ -177,19 +180,28 @@ impl Section for Rule {
                 key("attachment_format", "Format of attached results.").alias("AttachmentFormat").default("\"jsonl\""),
             ),
             attachments_max_mib: fields.take(
-                key("attachments_max_mib", "All attachments of a mail together, in MiB; 0: none. One too much drops all.")
-                    .alias("AttachmentsMaxMiB")
-                    .default("100"),
+                key(
+                    "attachments_max_mib",
+                    "All attachments of a mail together, in MiB; 0: none. One too much drops all.",
+                )
+                .alias("AttachmentsMaxMiB")
+                .default("100"),
             ),
             notify_if_results_labels: fields.take(
-                key("notify_if_results_labels", "With rows, such a client label or hunt tag is always mailed; empty: off.")
-                    .alias("NotifyIfResultsLabels")
-                    .default("\"^notify_results$\""),
+                key(
+                    "notify_if_results_labels",
+                    "With rows, such a client label or hunt tag is always mailed; empty: off.",
+                )
+                .alias("NotifyIfResultsLabels")
+                .default("\"^notify_results$\""),
             ),
             notify_if_uploads_labels: fields.take(
-                key("notify_if_uploads_labels", "With uploads, such a client label or hunt tag is always mailed; empty: off.")
-                    .alias("NotifyIfUploadsLabels")
-                    .default("\"^notify_uploads$\""),
+                key(
+                    "notify_if_uploads_labels",
+                    "With uploads, such a client label or hunt tag is always mailed; empty: off.",
+                )
+                .alias("NotifyIfUploadsLabels")
+                .default("\"^notify_uploads$\""),
             ),
             template: fields.take(
                 key("template", "Template set: NAME of NAME.subject.j2, NAME.html.j2, NAME.txt.j2.")
@@ -332,8 +344,7 @@ impl Section for ResultAttachment {
         Self {
             source: fields.take(key("source", "Matched against `Artifact/Source`.").alias("Source").required()),
             columns: fields.take(key("columns", "Columns attached; empty: all.").alias("Columns").default("\"\"")),
-            max_rows: fields
-                .take(key("max_rows", "Rows attached; 0 or less: all.").alias("MaxRows").default("0")),
+            max_rows: fields.take(key("max_rows", "Rows attached; 0 or less: all.").alias("MaxRows").default("0")),
         }
     }
 }

@@ -3,20 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-
 use super::decode::{Field, Findings, Span};
 use super::load::Proof;
 use super::raw::{self, SecretKeys};
 use super::secret::Secret;
-use super::values::{FilePath, OneOf};
-use super::{
-    Config, Credentials, HttpConfig, Mechanism, OnAmbiguous, OutboxConfig, RetryPolicy, SmtpConfig, SpoolConfig, Timeouts,
-    TlsMode, Transport, defaults, resolve_rule,
-};
+use super::values::FilePath;
+use super::{Config, HttpConfig, OutboxConfig, SpoolConfig, defaults, resolve_rule};
 use crate::event::line::LineLimits;
-use crate::rule::address::Mailbox;
 
 /// What is known after resolving.
 pub(super) struct Resolved {
@@ -28,10 +21,14 @@ pub(super) struct Resolved {
     pub(super) sets: Vec<(String, Option<Span>)>,
 }
 
-struct Resolver<'f> {
-    base: &'f Path,
-    proof: Proof,
-    findings: &'f mut Findings,
+/// What resolving every section needs.
+pub(super) struct Resolver<'f> {
+    /// Where relative paths start; absolute.
+    pub(super) base: &'f Path,
+    /// How much is looked at.
+    pub(super) proof: Proof,
+    /// What is wrong.
+    pub(super) findings: &'f mut Findings,
 }
 
 /// Resolves a file. `base` is absolute.
@@ -55,14 +52,13 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
     let web = file.web.into_value().and_then(|web| web.listen.into_value());
 
     let findings = resolver.findings;
-    if no_intake && !findings.is_torn() {
+    if no_intake {
         let hint = "without [intake.spool] or [intake.http], events come from standard input alone";
-        findings.warning(None, "no intake is configured", hint);
+        findings.remark(None, "no intake is configured", hint);
     }
-    let rules_missing = file.rules.is_absent();
     let rules = file.rules.or(super::values::List::default());
-    if rules.is_empty() && rules_missing && !findings.is_torn() {
-        findings.warning(None, "there is no rule", "without a [[rule]], nobody is told of anything");
+    if rules.is_empty() {
+        findings.remark(None, "there is no rule", "without a [[rule]], nobody is told of anything");
     }
     let mut sets: Vec<(String, Option<Span>)> = Vec::new();
     let mut names: HashMap<String, Span> = HashMap::new();
@@ -79,7 +75,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
         }
         let (set, span) = match &rule.template {
             Field::Given(set, span) => (set.0.clone(), Some(span.clone())),
-            Field::Absent => (defaults::TEMPLATE.to_owned(), rule.span.clone()),
+            Field::Absent => (crate::rule::defaults::TEMPLATE.to_owned(), rule.span.clone()),
             Field::Wrong(_) => (String::new(), None),
         };
         if resolve_rule::is_set_name(&set) && !sets.iter().any(|(known, _)| *known == set) {
@@ -106,245 +102,13 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
 }
 
 impl Resolver<'_> {
-    fn path(&self, path: &FilePath) -> PathBuf {
+    /// From where a path is written to where it leads.
+    pub(super) fn path(&self, path: &FilePath) -> PathBuf {
         self.base.join(&path.0)
     }
 
-    fn smtp(&mut self, smtp: raw::Smtp, from: Option<&Mailbox>) -> (Option<Transport>, RetryPolicy) {
-        let retry = self.retry(smtp.retry.span(), &smtp);
-        if let Field::Given(sender, span) = &smtp.from
-            && sender.0.is_none()
-        {
-            self.findings.error(Some(span.clone()), "`from` is empty", "for example \"Bewit <bewit@example.org>\"");
-        }
-        let transport = match (&smtp.mailbox, &smtp.server) {
-            (Field::Absent, Field::Absent) => {
-                let hint = "write server = \"…\" for a mail server, or mailbox = \"mail\" for a folder of .eml files";
-                self.findings.missing(None, "[smtp] says nowhere where mail goes", hint);
-                None
-            }
-            (mailbox, Field::Absent) => {
-                let mailbox = mailbox.get().map(|path| self.path(path));
-                self.no_server(&smtp);
-                mailbox.map(Transport::Mailbox)
-            }
-            (Field::Absent, _) => self.server(smtp, from).map(|config| Transport::Smtp(Box::new(config))),
-            (_, server) => {
-                let message = "`server` and `mailbox` exclude each other";
-                self.findings.error(server.span(), message, "mail goes to one of them: take the other out");
-                None
-            }
-        };
-        (transport, retry)
-    }
-
-    fn retry(&mut self, span: Option<Span>, smtp: &raw::Smtp) -> RetryPolicy {
-        let give_up = smtp.give_up.get().map_or(defaults::GIVE_UP, |wait| wait.0);
-        let waits: Vec<_> = match smtp.retry.get() {
-            Some(list) if list.is_empty() => {
-                self.findings.error(span, "`retry` is empty", "it needs one wait at least, for example [\"5 min\"]");
-                Vec::new()
-            }
-            Some(list) => list.items.iter().map(|(wait, _)| wait.0).collect(),
-            None => defaults::RETRY.map(std::time::Duration::from_secs).to_vec(),
-        };
-        if waits.first().is_some_and(|first| *first >= give_up) {
-            let message = "a mail is given up before it is tried a second time";
-            self.findings.warning(smtp.give_up.span().or(smtp.retry.span()), message, "`give_up` is for days");
-        }
-        RetryPolicy { waits, give_up }
-    }
-
-    /// With a mailbox folder, keys of a server do nothing.
-    fn no_server(&mut self, smtp: &raw::Smtp) {
-        let spans = [
-            ("port", smtp.port.span()),
-            ("tls", smtp.tls.span()),
-            ("skip_verify", smtp.skip_verify.span()),
-            ("root_ca", smtp.root_ca.span()),
-            ("username", smtp.username.span()),
-            ("auth", smtp.auth.span()),
-            ("password_…", smtp.password.first()),
-            ("token_…", smtp.token.first()),
-            ("connections", smtp.connections.span()),
-            ("timeouts", smtp.timeouts.span()),
-            ("on_ambiguous", smtp.on_ambiguous.span()),
-        ];
-        for (key, span) in spans {
-            if span.is_some() {
-                let message = format!("`{key}` does nothing without `server`");
-                self.findings.warning(span, message, "mail goes to the folder `mailbox`");
-            }
-        }
-    }
-
-    fn server(&mut self, smtp: raw::Smtp, from: Option<&Mailbox>) -> Option<SmtpConfig> {
-        let server = match &smtp.server {
-            Field::Given(server, span) => self.host(&server.0, span),
-            _ => None,
-        };
-        let given = smtp.port.get().map(|port| port.0);
-        let tls = match (&smtp.tls, given) {
-            (Field::Given(OneOf(tls), _), _) => *tls,
-            (_, Some(465)) => TlsMode::Implicit,
-            _ => TlsMode::StartTls,
-        };
-        if let (Field::Given(OneOf(TlsMode::StartTls), span), Some(465)) = (&smtp.tls, given) {
-            let hint = "servers expect tls = \"implicit\" on port 465";
-            self.findings.warning(Some(span.clone()), "STARTTLS on port 465", hint);
-        }
-        let port = given.and_then(|port| u16::try_from(port).ok()).unwrap_or(match tls {
-            TlsMode::Implicit => 465,
-            TlsMode::StartTls => 587,
-            TlsMode::None => 25,
-        });
-        let skip_verify = smtp.skip_verify.get().copied().unwrap_or(false);
-        if skip_verify {
-            let hint = "whoever sits between can read the password and the mail: write root_ca = \"ca.pem\" instead";
-            self.findings.warning(smtp.skip_verify.span(), "certificates are not verified", hint);
-        }
-        let root_ca = smtp.root_ca.get().map(|path| self.path(path));
-        if let Some(path) = &root_ca {
-            self.roots(path, smtp.root_ca.span());
-            if tls == TlsMode::None || skip_verify {
-                self.findings.warning(smtp.root_ca.span(), "`root_ca` does nothing", "no certificate is verified");
-            }
-        }
-        let credentials = self.credentials(&smtp);
-        if tls == TlsMode::None
-            && let Some(span) = smtp.username.span().or_else(|| smtp.password.first()).or_else(|| smtp.token.first())
-        {
-            let hint = "write tls = \"starttls\" or \"implicit\", or log in as nobody";
-            self.findings.error(Some(span), "credentials would travel in clear: `tls` is \"none\"", hint);
-        }
-        let defaults = Timeouts::default();
-        let timeouts = smtp.timeouts.get().map_or(defaults, |written| Timeouts {
-            connect: written.connect.get().map_or(defaults.connect, |wait| wait.0),
-            greeting: written.greeting.get().map_or(defaults.greeting, |wait| wait.0),
-            command: written.command.get().map_or(defaults.command, |wait| wait.0),
-            data: written.data.get().map_or(defaults.data, |wait| wait.0),
-            final_: written.final_.get().map_or(defaults.final_, |wait| wait.0),
-        });
-        Some(SmtpConfig {
-            server: server?,
-            port,
-            tls,
-            skip_verify,
-            root_ca,
-            credentials,
-            connections: smtp
-                .connections
-                .get()
-                .and_then(|number| usize::try_from(number.0).ok())
-                .unwrap_or(defaults::CONNECTIONS),
-            timeouts,
-            on_ambiguous: smtp.on_ambiguous.get().map_or(OnAmbiguous::default(), |choice| choice.0),
-            helo: helo(from),
-        })
-    }
-
-    /// A host name or an address; brackets around an address are taken off.
-    fn host(&mut self, server: &str, span: &Span) -> Option<String> {
-        let bare = server.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(server);
-        let name = bare.strip_suffix('.').unwrap_or(bare);
-        if bare.parse::<std::net::IpAddr>().is_ok() {
-            return Some(bare.to_owned());
-        }
-        let label = |label: &str| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        };
-        if bare == server && name.len() <= 253 && name.split('.').all(label) {
-            return Some(server.to_owned());
-        }
-        let hint = match server.rsplit_once(':') {
-            _ if server.contains("://") => "only the host's name: server = \"relay.example.org\"".to_owned(),
-            Some((host, port)) if port.parse::<u16>().is_ok() => {
-                format!("the port has a key of its own: server = \"{host}\", port = {port}")
-            }
-            _ if !server.is_ascii() => "write an international name in its ASCII form (xn--…)".to_owned(),
-            _ => "for example \"relay.example.org\"".to_owned(),
-        };
-        self.findings.error(Some(span.clone()), format!("`{server}` is not a host name"), hint);
-        None
-    }
-
-    /// Roots must be there and be certificates.
-    fn roots(&mut self, path: &Path, span: Option<Span>) {
-        if self.proof < Proof::Files {
-            return;
-        }
-        let shown = path.display();
-        let problem = match std::fs::read(path) {
-            Err(error) => Some(format!("{shown} cannot be read: {error}")),
-            Ok(pem) => {
-                let mut store = rustls::RootCertStore::empty();
-                let mut problem = None;
-                for certificate in CertificateDer::pem_slice_iter(&pem) {
-                    let added = certificate
-                        .map_err(|error| error.to_string())
-                        .and_then(|certificate| store.add(certificate).map_err(|error| error.to_string()));
-                    if let Err(error) = added {
-                        problem = Some(format!("{shown} holds a certificate that cannot be read: {error}"));
-                    }
-                }
-                problem.or_else(|| store.is_empty().then(|| format!("{shown} holds no certificate")))
-            }
-        };
-        if let Some(problem) = problem {
-            self.findings.error(span, problem, "a PEM file with the certificates to trust");
-        }
-    }
-
-    fn credentials(&mut self, smtp: &raw::Smtp) -> Option<Credentials> {
-        let mechanism = smtp.auth.get().map_or(Mechanism::Plain, |choice| choice.0);
-        let by_token = matches!(mechanism, Mechanism::XOAuth2 | Mechanism::OAuthBearer);
-        let password = self.secret(&smtp.password, "password");
-        let token = self.secret(&smtp.token, "token");
-        let findings = &mut *self.findings;
-        if smtp.username.is_absent() {
-            let lonely = smtp.password.first().map(|span| ("a password", span));
-            let lonely = lonely.or_else(|| smtp.token.first().map(|span| ("a token", span)));
-            let lonely = lonely.or_else(|| smtp.auth.span().map(|span| ("`auth`", span)));
-            if let Some((what, span)) = lonely {
-                findings.missing(Some(span), format!("{what} without a `username`"), "write username = \"…\" beside it");
-            }
-            return None;
-        }
-        if smtp.auth.is_absent() && smtp.password.first().is_none() && smtp.token.first().is_some() {
-            let hint = "a token needs auth = \"xoauth2\" or \"oauthbearer\"";
-            findings.missing(smtp.token.first(), "a token, but `auth` is \"plain\"", hint);
-            return None;
-        }
-        if matches!(smtp.auth, Field::Wrong(_)) {
-            return None;
-        }
-        let (wanted, other, name) = if by_token {
-            ((token, smtp.token.first()), smtp.password.first(), "token")
-        } else {
-            ((password, smtp.password.first()), smtp.token.first(), "password")
-        };
-        if let Some(span) = other {
-            let auth = match mechanism {
-                Mechanism::Plain => "plain",
-                Mechanism::Login => "login",
-                Mechanism::XOAuth2 => "xoauth2",
-                Mechanism::OAuthBearer => "oauthbearer",
-            };
-            let message = format!("auth = \"{auth}\" uses no {}", if by_token { "password" } else { "token" });
-            findings.error(Some(span), message, format!("it takes {name}_file, {name}_env, {name}_credential or {name}_command"));
-        } else if wanted.1.is_none() {
-            let at = if by_token { smtp.auth.span() } else { smtp.username.span() };
-            let message = if by_token { "`auth` needs a token" } else { "a `username` without a password" };
-            findings.missing(at, message, format!("write {name}_file, {name}_env, {name}_credential or {name}_command"));
-        }
-        let username = smtp.username.get()?.0.clone();
-        Some(Credentials { username, mechanism, secret: wanted.0? })
-    }
-
     /// Where a secret is, if exactly one key says so; proved to be readable.
-    fn secret(&mut self, keys: &SecretKeys, name: &str) -> Option<Secret> {
+    pub(super) fn secret(&mut self, keys: &SecretKeys, name: &str) -> Option<Secret> {
         let mut spans: Vec<_> = keys.spans().into_iter().flatten().collect();
         spans.sort_by_key(|span| span.start);
         if let [_, second, ..] = spans.as_slice() {
@@ -421,7 +185,11 @@ impl Resolver<'_> {
             Some(path) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 let name = Path::new(path).file_name();
-                if !path.is_empty() && !path.starts_with(':') && !path.contains('?') && !path.ends_with('/') && name.is_some()
+                if !path.is_empty()
+                    && !path.starts_with(':')
+                    && !path.contains('?')
+                    && !path.ends_with('/')
+                    && name.is_some()
                 {
                     return Some(PathBuf::from(path));
                 }
@@ -431,9 +199,7 @@ impl Resolver<'_> {
                 let message = "an outbox on PostgreSQL is not supported by this version of Bewit".to_owned();
                 (message, "write url = \"sqlite:bewit.db\"".to_owned())
             }
-            None if !url.contains(':') => {
-                ("`url` has no scheme".to_owned(), format!("write url = \"sqlite:{url}\""))
-            }
+            None if !url.contains(':') => ("`url` has no scheme".to_owned(), format!("write url = \"sqlite:{url}\"")),
             None => (format!("there is no outbox on `{scheme}`"), "write url = \"sqlite:bewit.db\"".to_owned()),
         };
         self.findings.error(Some(span.clone()), message, hint);
@@ -459,7 +225,8 @@ impl Resolver<'_> {
     fn http(&mut self, http: raw::Http) -> Option<HttpConfig> {
         let token = self.secret(&http.token, "token");
         if http.token.first().is_none() {
-            let hint = "write token_file, token_env, token_credential or token_command: whoever pushes events must show it";
+            let hint =
+                "write token_file, token_env, token_credential or token_command: whoever pushes events must show it";
             self.findings.missing(http.span, "[intake.http] has no token", hint);
         }
         if let Field::Given(listen, span) = &http.listen
@@ -527,20 +294,7 @@ impl SecretKeys {
     }
 
     /// The first place where a secret is named, good or not.
-    fn first(&self) -> Option<Span> {
+    pub(super) fn first(&self) -> Option<Span> {
         self.spans().into_iter().flatten().min_by_key(|span| span.start)
     }
-}
-
-/// What EHLO says (RFC 5321 section 4.1.1.1): the sender's domain, else the host's name, if they can stand there.
-fn helo(from: Option<&Mailbox>) -> String {
-    let fits = |name: &&str| {
-        !name.is_empty()
-            && name.len() <= 255
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'[' | b']' | b':'))
-    };
-    let domain = from.and_then(|mailbox| mailbox.address.rsplit_once('@')).map(|(_, domain)| domain);
-    let system = rustix::system::uname();
-    let host = system.nodename().to_str().ok();
-    domain.filter(fits).or(host.filter(fits)).unwrap_or("localhost").to_owned()
 }

@@ -1,13 +1,15 @@
 //! One rule: defaults, limits, and what contradicts itself.
 
+use std::time::Duration;
+
 use super::decode::{Field, Findings, Span};
-use super::defaults;
 use super::raw_rule::{self, Failure};
-use super::values::{AnyInt, List, OneOf};
+use super::values::{AnyInt, Choice, List, OneOf};
 use crate::rule::address::{Address, Mailbox};
+use crate::rule::defaults;
 use crate::rule::pattern::Pattern;
 use crate::rule::{
-    AttachmentFormat, Delivery, ErrorHandling, ExecutorDomain, MetadataField, ResultAttachment, ResultTable, Rule, Throttle,
+    Delivery, ErrorHandling, ExecutorDomain, MetadataField, ResultAttachment, ResultTable, Rule, Throttle,
 };
 
 /// Whether a text names a template set: a plain file name.
@@ -51,10 +53,10 @@ pub(super) fn resolve(
         notify_executor_domains: domains,
         notify_metadata_email: rule.notify_metadata_email.or(String::new()),
         sender: sender?,
-        html: rule.html.or(true),
-        artifacts_to_alert_on: pattern(rule.artifacts_to_alert_on, defaults::ANYTHING)?,
+        html: rule.html.or(defaults::HTML),
+        artifacts_to_alert_on: pattern(rule.artifacts_to_alert_on, defaults::ARTIFACTS_TO_ALERT_ON)?,
         artifacts_to_ignore: pattern(rule.artifacts_to_ignore, defaults::ARTIFACTS_TO_IGNORE)?,
-        client_labels_to_alert_on: pattern(rule.client_labels_to_alert_on, defaults::ANYTHING)?,
+        client_labels_to_alert_on: pattern(rule.client_labels_to_alert_on, defaults::CLIENT_LABELS_TO_ALERT_ON)?,
         client_labels_to_ignore: pattern(rule.client_labels_to_ignore, "")?,
         notify_hunts: rule.notify_hunts.or(false),
         new_client_artifacts: pattern(rule.new_client_artifacts, "")?,
@@ -62,7 +64,10 @@ pub(super) fn resolve(
         artifact_perm_to_alert_on: pattern(rule.artifact_perm_to_alert_on, "")?,
         error_handling: error_handling(rule.error_handling),
         delay_threshold: rule.delay_threshold.or(AnyInt::new(defaults::DELAY_THRESHOLD)).get(),
-        send_interval: rule.send_interval.into_value().map_or(defaults::SEND_INTERVAL, |interval| interval.0),
+        send_interval: rule
+            .send_interval
+            .into_value()
+            .map_or(Duration::from_secs(defaults::SEND_INTERVAL), |interval| interval.0),
         throttle: rule.throttle.into_value().map_or(Throttle::default(), |choice| choice.0),
         keep_empty_rows: rule.keep_empty_rows.or(false),
         client_metadata: rule
@@ -73,14 +78,14 @@ pub(super) fn resolve(
                 Some(MetadataField { field: row.field.into_value()?.0, alias: row.alias.or(String::new()) })
             })
             .collect(),
-        include_uploads_table_rows: count(rule.include_uploads_table_rows, defaults::UPLOADS_TABLE_ROWS),
+        include_uploads_table_rows: count(rule.include_uploads_table_rows, defaults::INCLUDE_UPLOADS_TABLE_ROWS),
         include_result_table_from: tables,
-        result_table_max_columns: limit(rule.result_table_max_columns.into_value(), defaults::TABLE_COLUMNS),
+        result_table_max_columns: limit(rule.result_table_max_columns.into_value(), defaults::RESULT_TABLE_MAX_COLUMNS),
         include_result_attachment_from: attachments,
-        attachment_format: rule.attachment_format.into_value().map_or(AttachmentFormat::default(), |choice| choice.0),
+        attachment_format: rule.attachment_format.into_value().map_or(defaults::ATTACHMENT_FORMAT, |choice| choice.0),
         attachments_max_mib: count(rule.attachments_max_mib, defaults::ATTACHMENTS_MAX_MIB),
-        notify_if_results_labels: pattern(rule.notify_if_results_labels, defaults::RESULTS_LABELS)?,
-        notify_if_uploads_labels: pattern(rule.notify_if_uploads_labels, defaults::UPLOADS_LABELS)?,
+        notify_if_results_labels: pattern(rule.notify_if_results_labels, defaults::NOTIFY_IF_RESULTS_LABELS)?,
+        notify_if_uploads_labels: pattern(rule.notify_if_uploads_labels, defaults::NOTIFY_IF_UPLOADS_LABELS)?,
         template: template?,
         delivery: rule.delivery.into_value().map_or(Delivery::default(), |choice| choice.0),
     })
@@ -111,22 +116,19 @@ fn sender(
 /// Keys that are right, but do nothing.
 fn remark(rule: &raw_rule::Rule, called: &str, findings: &mut Findings) {
     let executor = rule.notify_executor.get().copied().unwrap_or(false);
-    let unsure = matches!(rule.notify_executor, Field::Wrong(_))
-        || matches!(rule.recipients, Field::Wrong(_))
-        || matches!(rule.notify_metadata_email, Field::Wrong(_));
     let nobody = rule.recipients.get().is_none_or(List::is_empty)
         && rule.notify_metadata_email.get().is_none_or(|field| field.trim().is_empty());
-    if nobody && !executor && !unsure && !findings.is_torn() {
-        let hint = "write recipients = [\"soc@example.org\"], notify_executor = true, or notify_metadata_email = \"owner\"";
-        findings.warning(rule.span.clone(), format!("{called} has nobody to tell"), hint);
+    if nobody && !executor {
+        let hint =
+            "write recipients = [\"soc@example.org\"], notify_executor = true, or notify_metadata_email = \"owner\"";
+        findings.remark(rule.span.clone(), format!("{called} has nobody to tell"), hint);
     }
     if let Field::Given(list, span) = &rule.notify_executor_domains
         && !list.items.is_empty()
         && !executor
-        && !unsure
     {
         let hint = "it is used only with notify_executor = true";
-        findings.warning(Some(span.clone()), "`notify_executor_domains` does nothing", hint);
+        findings.remark(Some(span.clone()), "`notify_executor_domains` does nothing", hint);
     }
     if let Field::Given(list, span) = &rule.include_result_attachment_from
         && !list.items.is_empty()
@@ -144,7 +146,8 @@ fn domains(rows: List<raw_rule::ExecutorDomain>, findings: &mut Findings) -> Vec
         let domain = domain.0;
         if domain.contains('@') || Address::parse(&format!("x@{domain}")).is_err() {
             let bare = domain.rsplit('@').next().unwrap_or_default();
-            let hint = if domain.contains('@') { format!("only what follows the @: \"{bare}\"") } else { String::new() };
+            let hint =
+                if domain.contains('@') { format!("only what follows the @: \"{bare}\"") } else { String::new() };
             findings.error(Some(span), format!("`{domain}` is not a mail domain"), hint);
             continue;
         }
@@ -156,13 +159,13 @@ fn domains(rows: List<raw_rule::ExecutorDomain>, findings: &mut Findings) -> Vec
 }
 
 fn result_table(row: raw_rule::ResultTable, findings: &mut Findings) -> Option<ResultTable> {
-    capped(&row.max_rows, defaults::TABLE_ROWS, "rows", findings);
-    capped(&row.cell_limit, defaults::CELL_LIMIT, "characters", findings);
+    capped(&row.max_rows, defaults::TABLE_MAX_ROWS, "rows", findings);
+    capped(&row.cell_limit, defaults::TABLE_CELL_LIMIT, "characters", findings);
     Some(ResultTable {
         source: row.source.into_value()?,
         columns: pattern(row.columns, "")?,
-        max_rows: limit(row.max_rows.into_value(), defaults::TABLE_ROWS).min(defaults::TABLE_ROWS),
-        cell_limit: limit(row.cell_limit.into_value(), defaults::CELL_LIMIT).min(defaults::CELL_LIMIT),
+        max_rows: limit(row.max_rows.into_value(), defaults::TABLE_MAX_ROWS).min(defaults::TABLE_MAX_ROWS),
+        cell_limit: limit(row.cell_limit.into_value(), defaults::TABLE_CELL_LIMIT).min(defaults::TABLE_CELL_LIMIT),
     })
 }
 
@@ -190,8 +193,8 @@ fn limit(number: Option<AnyInt>, default: u64) -> u64 {
 }
 
 /// A number that is zero at zero and below.
-fn count(field: Field<AnyInt>, default: i64) -> u64 {
-    u64::try_from(field.or(AnyInt::new(default)).get()).unwrap_or(0)
+fn count(field: Field<AnyInt>, default: u64) -> u64 {
+    field.into_value().map_or(default, |number| u64::try_from(number.get()).unwrap_or(0))
 }
 
 /// The pattern or the default; `None` when it was wrong.
@@ -204,17 +207,17 @@ fn pattern(field: Field<Pattern>, default: &str) -> Option<Pattern> {
 }
 
 fn error_handling(field: Field<List<OneOf<Failure>>>) -> ErrorHandling {
-    let Some(list) = field.into_value() else {
-        return ErrorHandling { ignore_cancelled: true, ..ErrorHandling::default() };
-    };
-    let mut handling = ErrorHandling::default();
-    for OneOf(failure) in list.into_values() {
-        match failure {
-            Failure::IncludeHunts => handling.include_hunts = true,
-            Failure::IgnoreCancelled => handling.ignore_cancelled = true,
-            Failure::IgnoreArtifactFilters => handling.ignore_artifact_filters = true,
-            Failure::IgnoreDelay => handling.ignore_delay = true,
+    let failures: Vec<Failure> = match field.into_value() {
+        Some(list) => list.into_values().map(|choice| choice.0).collect(),
+        None => {
+            let named = |name: &&str| Failure::NAMES.iter().find(|(known, _)| known == name)?.1;
+            defaults::ERROR_HANDLING.iter().filter_map(named).collect()
         }
+    };
+    ErrorHandling {
+        include_hunts: failures.contains(&Failure::IncludeHunts),
+        ignore_cancelled: failures.contains(&Failure::IgnoreCancelled),
+        ignore_artifact_filters: failures.contains(&Failure::IgnoreArtifactFilters),
+        ignore_delay: failures.contains(&Failure::IgnoreDelay),
     }
-    handling
 }

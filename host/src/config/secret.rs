@@ -139,10 +139,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Trouble> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o006 != 0 {
         let can = if mode & 0o004 == 0 { "changed" } else { "read" };
-        return Err(trouble(
-            format!("{shown} can be {can} by others (mode {mode:04o})"),
-            format!("chmod o= {shown}"),
-        ));
+        return Err(trouble(format!("{shown} can be {can} by others (mode {mode:04o})"), format!("chmod o= {shown}")));
     }
     if metadata.len() > LONGEST {
         return Err(trouble(format!("{shown} is larger than {LONGEST} bytes"), ""));
@@ -214,8 +211,7 @@ fn stop(child: &mut Child) {
 /// A configuration's text for excerpts: values that look like secrets are blotted out, byte for byte, so that every
 /// place stays where it is.
 pub(super) fn blot(text: &str) -> String {
-    static KEY: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"([A-Za-z0-9_-]+)["']?[ \t]*[=:][ \t]*"#).ok());
+    static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"([A-Za-z0-9_-]+)["']?[ \t]*[=:][ \t]*"#).ok());
     static URL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"://[^/@\s"']*:([^@\s"']*)@"#).ok());
     let mut bytes = text.as_bytes().to_vec();
     let mut cover = |start: usize, end: usize| {

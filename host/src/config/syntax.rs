@@ -36,7 +36,7 @@ pub(super) fn repair(text: &str, findings: &mut Findings) -> String {
         let skipped = match mode {
             Mode::Reading => false,
             // What follows a bad statement belongs to it until something begins that looks like another one.
-            Mode::Statement => !begins(content),
+            Mode::Statement => !begins(content) && !is_torn_header(content),
             // Without its header, nothing is known of a table's keys.
             Mode::Table => !is_header(content),
         };
@@ -83,11 +83,14 @@ enum Mode {
 /// How many lines the statement takes that begins with the first of these.
 fn statement(text: &str, lines: &[Span]) -> Option<usize> {
     let first = lines.first()?;
-    let opens = slice(text, first).contains(['[', '{']) || ["\"\"\"", "'''"].iter().any(|q| slice(text, first).contains(q));
+    let opens =
+        slice(text, first).contains(['[', '{']) || ["\"\"\"", "'''"].iter().any(|q| slice(text, first).contains(q));
     let most = if opens { TALLEST } else { 1 };
-    lines.iter().take(most).enumerate().find_map(|(index, last)| {
-        DeTable::parse(slice(text, &(first.start..last.end))).is_ok().then_some(index + 1)
-    })
+    lines
+        .iter()
+        .take(most)
+        .enumerate()
+        .find_map(|(index, last)| DeTable::parse(slice(text, &(first.start..last.end))).is_ok().then_some(index + 1))
 }
 
 fn begins(line: &str) -> bool {
@@ -100,6 +103,13 @@ fn is_header(line: &str) -> bool {
     static HEADER: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r#"^\s*\[\[?[\sA-Za-z0-9_."'-]+\]\]?\s*(#.*)?$"#).ok());
     HEADER.as_ref().is_some_and(|header| header.is_match(line))
+}
+
+/// A header without its end.
+fn is_torn_header(line: &str) -> bool {
+    static TORN: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"^\s*\[\[?\s*[A-Za-z_][A-Za-z0-9_."'-]*\s*\]?\s*(#.*)?$"#).ok());
+    TORN.as_ref().is_some_and(|torn| torn.is_match(line))
 }
 
 fn slice<'t>(text: &'t str, span: &Span) -> &'t str {
@@ -127,11 +137,11 @@ fn report(error: &Error, text: &str, offset: usize, findings: &mut Findings) {
     } else if before.ends_with('=') && empty {
         ("a value is missing after `=`".to_owned(), "")
     } else if message.starts_with("string values must be quoted") {
-        let quoted = format!("`{}` must be in quotes", slice(text, &span).trim());
-        (quoted, "texts stand in quotes; numbers, true and false do not")
+        // The text itself may be a secret.
+        ("a text must be in quotes".to_owned(), "numbers, true and false stand without them")
     } else if message.contains("escape") {
         let hint = "a backslash begins an escape; write paths and regular expressions in single quotes: '…'";
-        (message.to_owned(), hint)
+        ("a backslash that begins no escape".to_owned(), hint)
     } else if message.starts_with("invalid basic string") && line.contains('"') && empty {
         ("the closing quote is missing".to_owned(), "")
     } else if message.contains("key with no value") {

@@ -89,10 +89,15 @@ fn parts(text: &str, units: &[(&str, u64)], what: &str, example: &str, names: &s
             });
         }
         let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
-            let near = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+            let near = units
+                .iter()
+                .map(|(name, _)| *name)
+                .filter(|name| name.eq_ignore_ascii_case(unit) || unit.len() > 3)
+                .min_by_key(|name| strsim::damerau_levenshtein(&name.to_lowercase(), &unit.to_lowercase()))
+                .filter(|name| strsim::damerau_levenshtein(&name.to_lowercase(), &unit.to_lowercase()) < 2);
             return Err(UnitError {
                 message: format!("`{text}` is not {what}: there is no unit `{unit}`"),
-                hint: near.map_or_else(|| format!("units are {names}"), |(name, _)| format!("did you mean `{name}`?")),
+                hint: near.map_or_else(|| format!("units are {names}"), |name| format!("did you mean `{name}`?")),
             });
         };
         let value = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
@@ -178,6 +183,8 @@ mod tests {
         assert_eq!(hint("30"), "the unit is missing: `30 s`?");
         assert_eq!(hint("1.5 h"), "only whole numbers: write it in the next smaller unit");
         assert_eq!(hint("30 S"), "did you mean `s`?");
+        assert_eq!(hint("2 minuts"), "did you mean `minute`?");
+        assert_eq!(hint("2 x"), "units are ms, s, min, h, d or w");
         assert_eq!(hint("30 fortnights"), "units are ms, s, min, h, d or w");
         assert_eq!(hint("soon"), "a whole number and a unit, for example `30 s`");
         assert_eq!(hint("-5 s"), "a whole number and a unit, for example `30 s`");

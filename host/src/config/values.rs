@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use toml::de::DeValue;
 
-use super::decode::{Decode, Findings, Span, Spot, nearest_name};
+use super::decode::{Decode, Findings, Span, Spot, nearest};
 use super::units;
 use crate::rule::address::{Address, Mailbox};
 use crate::rule::pattern::Pattern;
@@ -124,14 +124,10 @@ impl Decode for bool {
 
 impl<const MIN: i64, const MAX: i64> Decode for Int<MIN, MAX> {
     fn schema() -> Value {
-        let mut schema = json!({ "type": "integer" });
-        if MIN != i64::MIN {
-            schema["minimum"] = json!(MIN);
+        match (MIN, MAX) {
+            (i64::MIN, i64::MAX) => json!({ "type": "integer" }),
+            _ => json!({ "type": "integer", "minimum": MIN, "maximum": MAX }),
         }
-        if MAX != i64::MAX {
-            schema["maximum"] = json!(MAX);
-        }
-        schema
     }
 
     fn decode(at: &Spot<'_>, value: &DeValue<'_>, findings: &mut Findings) -> Option<Self> {
@@ -159,19 +155,20 @@ impl<const MIN: i64, const MAX: i64> Decode for Int<MIN, MAX> {
             _ => {
                 let range = match (MIN, MAX) {
                     (i64::MIN, i64::MAX) => "a number of 64 bits".to_owned(),
-                    (_, i64::MAX) => format!("at least {MIN}"),
-                    (i64::MIN, _) => format!("at most {MAX}"),
                     _ => format!("from {MIN} to {MAX}"),
                 };
-                findings.error(Some(at.span.clone()), format!("`{}` is out of range", at.key), format!("it is {range}"));
+                findings.error(
+                    Some(at.span.clone()),
+                    format!("`{}` is out of range", at.key),
+                    format!("it is {range}"),
+                );
                 None
             }
         }
     }
 }
 
-const DURATION: &str =
-    r"^\s*(\d+ *(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?) *)+$";
+const DURATION: &str = r"^\s*(\d+ *(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?) *)+$";
 
 impl Decode for Wait {
     fn schema() -> Value {
@@ -228,7 +225,12 @@ impl Decode for Interval {
                 Some(Self(wait))
             }
             _ => {
-                findings.mistyped(at, "a duration or a number of seconds", value, "for example \"10 s\"; 0 turns it off");
+                findings.mistyped(
+                    at,
+                    "a duration or a number of seconds",
+                    value,
+                    "for example \"10 s\"; 0 turns it off",
+                );
                 None
             }
         }
@@ -451,7 +453,7 @@ impl<T: Choice> Decode for OneOf<T> {
             }
             None => {
                 let names = T::NAMES.iter().filter(|(_, meaning)| meaning.is_some()).map(|(name, _)| *name);
-                let hint = nearest_name(text, names.clone()).map_or_else(
+                let hint = nearest(text, names.clone()).map_or_else(
                     || format!("one of {}", names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")),
                     |near| format!("did you mean \"{near}\"?"),
                 );
@@ -473,7 +475,9 @@ impl<T: Decode> Decode for List<T> {
                 DeValue::String(text) if !text.contains(['"', '\\', '\n']) => {
                     format!("write {} = [\"{text}\"]", at.key)
                 }
-                DeValue::Table(_) if at.key == "rule" => "every rule begins with [[rule]], in double brackets".to_owned(),
+                DeValue::Table(_) if at.key == "rule" => {
+                    "every rule begins with [[rule]], in double brackets".to_owned()
+                }
                 DeValue::Table(_) => format!("put it in brackets: {} = [{{ … }}]", at.key),
                 _ => String::new(),
             };

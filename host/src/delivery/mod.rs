@@ -1,8 +1,26 @@
 //! Delivery: takes due mails from the outbox and hands them to a mail server, or to a mailbox folder. The only place
 //! that speaks SMTP.
 
+pub mod classify;
+pub mod connect;
+mod deliver;
+mod mailbox;
+mod queue;
+mod relay;
+pub mod reply;
+pub mod sasl;
+pub mod session;
+pub mod tls;
+pub mod wire;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
+pub use self::mailbox::file_name as mailbox_file_name;
+pub use self::relay::Trouble;
 use crate::config::{RetryPolicy, Transport};
 use crate::outbox::{Outbox, OutboxError};
 
@@ -38,6 +56,10 @@ pub async fn run(
     retry: RetryPolicy,
     until: Until,
 ) -> Result<Summary, OutboxError> {
-    let _ = (outbox, transport, retry, until);
-    todo!()
+    match &*transport {
+        Transport::Smtp(config) => {
+            worker::run(outbox, Arc::new(config.as_ref().clone()), connect::Tcp, retry, until).await
+        }
+        Transport::Mailbox(folder) => mailbox::run(outbox, folder.clone(), until).await,
+    }
 }

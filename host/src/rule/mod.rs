@@ -9,7 +9,7 @@ pub mod import;
 mod parity;
 pub mod pattern;
 pub mod recipients;
-mod show;
+pub(crate) mod show;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! CSV (RFC 4180): every cell quoted, guarded against formulas.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::{Failure, Written, all_columns, wanted_rows};
 use crate::compose::tables;
@@ -65,4 +65,3 @@ fn is_number(cell: &str) -> bool {
         && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'-' | b'+'))
         && digits.parse::<f64>().is_ok()
 }
-

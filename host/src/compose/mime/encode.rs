@@ -82,7 +82,9 @@ fn quoted_printable(text: &str) -> Vec<u8> {
 pub(super) fn is_plain(text: &str) -> bool {
     !text.contains("=?")
         && !text.is_empty()
-        && text.split(' ').all(|word| !word.is_empty() && word.len() <= 60 && word.bytes().all(|b| b.is_ascii_graphic()))
+        && text
+            .split(' ')
+            .all(|word| !word.is_empty() && word.len() <= 60 && word.bytes().all(|b| b.is_ascii_graphic()))
 }
 
 /// Encoded words that together decode to `text`, each short enough for a line of its own; `used` characters of the
@@ -165,7 +167,8 @@ mod tests {
 
     #[test]
     fn soft_breaks_keep_lines_short_and_never_start_with_a_dot() {
-        for text in ["x".repeat(76), "x".repeat(77), ".".repeat(300), "é".repeat(100), format!("{}.", "y".repeat(76))] {
+        for text in ["x".repeat(76), "x".repeat(77), ".".repeat(300), "é".repeat(100), format!("{}.", "y".repeat(76))]
+        {
             for line in quoted(&text).split("\r\n") {
                 assert!(line.len() <= 76 && !line.starts_with('.'), "{line}");
             }

@@ -1,0 +1,154 @@
+//! Filters, the formatter that cannot be talked out of escaping, and what is said about an unknown name.
+
+use std::borrow::Cow;
+
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind};
+
+use super::plain;
+use crate::compose::view::{Fact, Table};
+use crate::compose::{human, text};
+
+/// Said when a template turns escaping off for the HTML part.
+pub(super) const ESCAPE_OFF: &str = "escaping cannot be turned off in the HTML part";
+
+pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
+    environment.remove_filter("pprint");
+    if html {
+        environment.remove_filter("safe");
+        environment.add_filter("escape", escape_filter);
+        environment.add_filter("e", escape_filter);
+        environment.add_filter("br", |value: Value| match value.is_safe() {
+            true => value,
+            false => Value::from_safe_string(broken(&shown(&value))),
+        });
+        environment.set_formatter(|out, state, value| {
+            if !matches!(state.auto_escape(), AutoEscape::Html) {
+                return Err(Error::new(ErrorKind::InvalidOperation, ESCAPE_OFF));
+            }
+            if value.is_undefined() {
+                return Err(Error::from(ErrorKind::UndefinedError));
+            }
+            match value.as_str() {
+                Some(text) if value.is_safe() => out.write_str(text)?,
+                Some(text) => out.write_str(&escape(text))?,
+                None => out.write_str(&escape(&shown(value)))?,
+            }
+            Ok(())
+        });
+    } else {
+        environment.add_filter("br", |value: Value| shown(&value).into_owned());
+    }
+    environment.add_filter("line", |value: Value| text::one_line(&shown(&value)));
+    environment.add_filter("cut", |value: Value, limit: usize| text::cut(&shown(&value), limit).into_owned());
+    environment.add_filter("block", |value: Value, prefix: String| {
+        text::clean(&shown(&value)).replace('\n', &format!("\n{prefix}"))
+    });
+    environment.add_filter("wrap", |value: Value, width: Option<usize>, indent: Option<String>| {
+        plain::wrap(&shown(&value), width.unwrap_or(plain::WIDTH), indent.as_deref().unwrap_or_default())
+    });
+    environment.add_filter("count", |number: u64, noun: String| human::count(number, &noun));
+    environment.add_filter("grouped", human::grouped);
+    environment.add_filter("text_table", |table: Serde<Table>, width: Option<usize>| {
+        plain::table(&table, width.unwrap_or(plain::WIDTH))
+    });
+    environment.add_filter("text_facts", |facts: Serde<Vec<Fact>>, width: Option<usize>| {
+        plain::facts(&facts, width.unwrap_or(plain::WIDTH))
+    });
+}
+
+/// A value as text; nothing for `none`.
+fn shown(value: &Value) -> Cow<'_, str> {
+    match value.as_str() {
+        Some(text) => Cow::Borrowed(text),
+        None if value.is_none() => Cow::Borrowed(""),
+        None => Cow::Owned(value.to_string()),
+    }
+}
+
+fn escape_filter(value: Value) -> Value {
+    if value.is_safe() { value } else { Value::from_safe_string(escape(&shown(&value)).into_owned()) }
+}
+
+/// The five characters that mean something in HTML. Slashes stay, so that links can be read in the source.
+pub(super) fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(['&', '<', '>', '"', '\'']) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Escaped text whose line breaks are `<br>`, whose runs of blanks stay apart, and whose long words may break at
+/// their joints or, failing these, anywhere, so that no cell is wider than a phone even where no style is heeded.
+fn broken(text: &str) -> String {
+    const LONG: usize = 20;
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    let mut run = 0;
+    let mut utf8 = [0; 4];
+    let mut before = '\n';
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("<br>"),
+            ' ' if before == ' ' || before == '\n' => out.push_str("&nbsp;"),
+            '\t' => out.push_str("&nbsp; &nbsp; "),
+            c => out.push_str(&escape(c.encode_utf8(&mut utf8))),
+        }
+        run = if c.is_whitespace() { 0 } else { run + 1 };
+        let joint = matches!(c, '/' | '\\' | '.' | '_' | '-' | ',' | ';' | ':' | '&' | '=' | '?' | '|');
+        if (joint && run >= 8) || run >= LONG {
+            out.push_str("<wbr>");
+            run = 0;
+        }
+        before = c;
+    }
+    out
+}
+
+/// What is said about a name that is not there: the names that are, and the nearest.
+pub(super) fn undefined(code: &str, context: Option<&Value>) -> String {
+    let Some(context) = context else { return format!("`{code}` is not known here") };
+    let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let path: &str = code.split(|c| !is_path(c)).find(|part| !part.is_empty()).unwrap_or_default();
+    let mut place = context.clone();
+    let mut above = Vec::new();
+    for part in path.split('.') {
+        let names: Vec<String> = place
+            .try_iter()
+            .map(|keys| keys.filter_map(|key| key.as_str().map(str::to_owned)).collect())
+            .unwrap_or_default();
+        match place.get_attr(part) {
+            Ok(inner) if !inner.is_undefined() => {
+                place = inner;
+                above.push(part);
+            }
+            // A name of the template's own: a loop variable, a macro's argument.
+            _ if names.is_empty() => break,
+            _ if above.is_empty() && path.contains('.') => break,
+            _ => return unknown(part, &above, &names),
+        }
+    }
+    format!("`{}` is not known here", text::one_line(&text::cut(code, 100)))
+}
+
+fn unknown(part: &str, above: &[&str], names: &[String]) -> String {
+    let near = names.iter().min_by_key(|name| strsim::damerau_levenshtein(name, part));
+    let hint = match near {
+        Some(near) if strsim::damerau_levenshtein(near, part) <= 1 + part.len() / 3 => {
+            format!("; did you mean `{near}`?")
+        }
+        _ => String::new(),
+    };
+    let inside = if above.is_empty() { String::new() } else { format!(" in `{}`", above.join(".")) };
+    format!("`{part}` is not known{inside}{hint} Known are: {}", names.join(", "))
+}

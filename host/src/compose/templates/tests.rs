@@ -1,0 +1,203 @@
+use super::*;
+use crate::compose::view::View;
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn load(files: &[(&str, &str)]) -> Result<Templates, Vec<TemplateError>> {
+    Templates::load(Some(folder(files).path()), &[STOCK_SET])
+}
+
+fn first_error(files: &[(&str, &str)]) -> TemplateError {
+    load(files).expect_err("these templates are broken").remove(0)
+}
+
+#[test]
+fn the_stock_templates_pass_their_own_proof() {
+    let templates = Templates::load(None, &[STOCK_SET]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    for view in samples::views() {
+        assert_eq!(templates.render(STOCK_SET, Slot::Subject, &view).unwrap(), view.subject);
+        let text = templates.render(STOCK_SET, Slot::Text, &view).unwrap();
+        let html = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+        for part in [&text, &html] {
+            assert!(part.contains(&view.title) || part.contains(&view.host));
+            assert!(part.contains(&view.flow_id) || view.flow.is_empty());
+        }
+        assert!(text.lines().all(|line| line == "-- " || line == line.trim_end()), "{text}");
+        assert!(!text.contains("\n\n\n"), "{text}");
+    }
+}
+
+#[test]
+fn a_file_in_the_folder_replaces_the_stock_one() {
+    let templates = load(&[("flow-completion.subject.j2", "\u{feff}{{ host }}\r\n: {{ rows }}\r\n")]).unwrap();
+    let view = samples::views().remove(0);
+    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &view).unwrap(), "ws-17.example.org⏎: 120");
+    assert_eq!(templates.render_stock(STOCK_SET, Slot::Subject, &view).unwrap(), view.subject);
+    assert!(templates.render(STOCK_SET, Slot::Html, &view).unwrap().contains("ws-17"));
+}
+
+#[test]
+fn an_own_set_needs_its_three_files() {
+    let dir = folder(&[("mine.subject.j2", "x"), ("mine.txt.j2", "x")]);
+    let errors = Templates::load(Some(dir.path()), &["mine", "other"]).unwrap_err();
+    let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert!(messages[0].contains("mine.html.j2: it is missing"), "{messages:?}");
+    assert!(messages[1].contains("there is no template set `other`; known are flow-completion, mine"), "{messages:?}");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let error = first_error(&[("flow-completion.html.j2", "<p>\n{{ hots }}</p>")]);
+    assert_eq!((error.line, error.span.clone()), (Some(2), Some(7..11)));
+    assert!(error.message.contains("`hots` is not known; did you mean `host`?"), "{}", error.message);
+    assert!(error.message.contains("client_id, flow_id"), "{}", error.message);
+
+    let error = first_error(&[("flow-completion.txt.j2", "{% for t in results %}{{ t.sauce }}{% endfor %}")]);
+    assert!(error.message.contains("`t.sauce` is not known here"), "{}", error.message);
+    let error = first_error(&[("flow-completion.txt.j2", "{{ view.hots }}")]);
+    assert!(error.message.contains("`hots` is not known in `view`; did you mean `host`?"), "{}", error.message);
+
+    let error = first_error(&[("flow-completion.txt.j2", "a\nb {% if x")]);
+    assert_eq!(error.line, Some(2));
+    assert!(error.message.contains("syntax error"), "{}", error.message);
+
+    let error = first_error(&[("flow-completion.txt.j2", "{{ host|upcase }}")]);
+    assert!(error.message.contains("unknown filter"), "{}", error.message);
+
+    // In a partial, the partial's own place.
+    let error = first_error(&[("_facts.html.j2", "{% macro facts(list) %}\n\n{{ list.nothing }}{% endmacro %}")]);
+    assert_eq!((error.name.as_str(), error.line), ("_facts.html.j2", Some(3)));
+}
+
+#[test]
+fn what_would_be_unsafe_is_refused() {
+    for (file, text) in [
+        ("flow-completion.html.j2", ""),
+        ("flow-completion.html.j2", " \n"),
+        ("flow-completion.html.j2", "{# nothing #}"),
+        ("flow-completion.html.j2", "<p>{{ host|safe }}</p>"),
+        ("flow-completion.html.j2", "{% autoescape false %}<p>{{ host }}</p>{% endautoescape %}"),
+        ("flow-completion.html.j2", "<p>{{ [host]|map('safe')|join }}</p>"),
+        ("flow-completion.html.j2", "<p>{{ debug() }}</p>"),
+        ("flow-completion.html.j2", "<p>{{ host|pprint }}</p>"),
+        ("flow-completion.html.j2", "<script>x</script>{{ host }}"),
+        ("flow-completion.html.j2", "<p>{{ host }}</p><img src='https://example.net/x.gif'>"),
+        ("flow-completion.html.j2", "<p title={{ host }}>x</p>"),
+        ("flow-completion.html.j2", "<a href=\"{{ summary }}\">x</a>"),
+        ("flow-completion.html.j2", "<p style=\"color:{{ host }}\">x</p>"),
+        ("flow-completion.html.j2", "<style>p{content:'{{ host }}'}</style>x"),
+        ("flow-completion.html.j2", "<table><tr><td>{{ host }}"),
+        ("flow-completion.html.j2", "{% include 'nowhere.html.j2' %}"),
+        ("flow-completion.html.j2", "{% include '/etc/passwd' %}"),
+        ("flow-completion.subject.j2", "{{ nothing }}"),
+        ("_style.html.j2", "{% set nothing = 1 %}"),
+    ] {
+        assert!(load(&[(file, text)]).is_err(), "{file}: {text}");
+    }
+}
+
+#[test]
+fn a_text_file_included_by_html_is_escaped_all_the_same() {
+    let templates = load(&[
+        ("flow-completion.html.j2", "<p>{% include 'evil.txt.j2' %}</p>"),
+        ("evil.txt.j2", "{{ host }} {% set x %}{{ host }}{% endset %}{{ x }} {{ x|upper|lower }} {{ host|e }}"),
+    ])
+    .unwrap();
+    let view = View { host: "<b>".to_owned(), ..samples::views().remove(0) };
+    let html = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    assert!(!html.contains("<b>"), "{html}");
+}
+
+#[test]
+fn a_bomb_ends_with_a_named_error() {
+    for bomb in [
+        "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",
+        "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
+        "{{ '%1000000000d'|format(1) }}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+        "{% for i in range(40000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
+        "{% include 'flow-completion.txt.j2' %}",
+    ] {
+        let begun = std::time::Instant::now();
+        let error = first_error(&[("flow-completion.txt.j2", bomb)]);
+        assert_eq!(error.name, "flow-completion.txt.j2", "{bomb}");
+        assert!(begun.elapsed().as_secs() < 20, "{bomb}");
+    }
+}
+
+#[test]
+fn data_is_never_evaluated() {
+    let templates = Templates::load(None, &[]).unwrap();
+    let code = "{{ 7*7 }} {% include '/etc/passwd' %}";
+    let view = View {
+        host: code.to_owned(),
+        summary: code.to_owned(),
+        subject: code.to_owned(),
+        ..samples::views().remove(0)
+    };
+    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &view).unwrap(), code);
+    assert!(templates.render(STOCK_SET, Slot::Text, &view).unwrap().contains(code));
+    assert!(templates.render(STOCK_SET, Slot::Html, &view).unwrap().contains("{{&nbsp;7*7") == false);
+}
+
+#[test]
+fn links_stay_inside_the_folder() {
+    let dir = folder(&[]);
+    let outside = folder(&[("x.subject.j2", "leaked")]);
+    let link = dir.path().join("flow-completion.subject.j2");
+    std::os::unix::fs::symlink(outside.path().join("x.subject.j2"), &link).unwrap();
+    let errors = Templates::load(Some(dir.path()), &[]).unwrap_err();
+    assert!(errors[0].message.contains("leads out of"), "{errors:?}");
+
+    // As Kubernetes mounts a volume.
+    std::fs::remove_file(&link).unwrap();
+    std::fs::create_dir(dir.path().join("..2026_08")).unwrap();
+    std::fs::write(dir.path().join("..2026_08/flow-completion.subject.j2"), "one").unwrap();
+    std::os::unix::fs::symlink("..2026_08", dir.path().join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/flow-completion.subject.j2", &link).unwrap();
+    let templates = Templates::load(Some(dir.path()), &[]).unwrap();
+    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &samples::views()[0]).unwrap(), "one");
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_an_error() {
+    assert!(Templates::load(Some(Path::new("/nonexistent")), &[]).is_err());
+    let dir = folder(&[]);
+    std::fs::write(dir.path().join("a.txt.j2"), [0xff, 0xfe]).unwrap();
+    std::fs::write(dir.path().join("b.txt.j2"), vec![b'x'; 1024 * 1024 + 1]).unwrap();
+    std::fs::create_dir(dir.path().join("c.txt.j2")).unwrap();
+    std::fs::write(dir.path().join("notes.md"), [0xff]).unwrap();
+    std::fs::write(dir.path().join(".#x.txt.j2"), "").unwrap();
+    let errors = Templates::load(Some(dir.path()), &[]).unwrap_err();
+    let names: Vec<&str> = errors.iter().map(|error| error.name.as_str()).collect();
+    assert_eq!(names, ["a.txt.j2", "b.txt.j2", "c.txt.j2"]);
+}
+
+/// Tags with their attributes, text left out.
+fn skeleton(html: &str) -> Vec<String> {
+    html.split('<')
+        .skip(1)
+        .map(|piece| piece.split('>').next().unwrap_or_default().to_owned())
+        .filter(|tag| tag != "wbr")
+        .collect()
+}
+
+#[test]
+fn hostile_values_change_no_tag_of_the_stock_mail() {
+    let templates = Templates::load(None, &[]).unwrap();
+    for view in samples::views() {
+        let plain = skeleton(&templates.render(STOCK_SET, Slot::Html, &view).unwrap());
+        for hostile in
+            ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "'-->]]></style></td></table>", "<!--"]
+        {
+            let view = samples::hostile(&view, lint::Probe::Appended(hostile));
+            assert_eq!(skeleton(&templates.render(STOCK_SET, Slot::Html, &view).unwrap()), plain, "{hostile}");
+        }
+    }
+}
