@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use acceptance::env::Queued;
 use acceptance::event::{event, many};
 use acceptance::sink::Certificate;
-use acceptance::{Action, Phase, Site, SmtpSink, TestEnv, budget, tools, wait_until};
+use acceptance::{Action, Phase, Site, SmtpSink, TestEnv, budget, wait_until};
 use serde_json::json;
 
 /// Runs jobs on a few threads: most of their time is waiting.
