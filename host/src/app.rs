@@ -109,7 +109,7 @@ impl App {
         if let Some(http) = config.http.clone() {
             let server = http::Server::bind(&http).await.with_context(|| format!("intake.http: {}", http.listen))?;
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
-            parts.spawn("http", async move { server.run(pipeline, limits, stops).await.context("intake.http") });
+            parts.spawn("http", async move { server.run(&limits, pipeline, stops).await.context("intake.http") });
         }
         if let Some(listen) = config.web {
             let server = crate::web::Server::bind(listen).await.with_context(|| format!("web: {listen}"))?;

@@ -5,6 +5,7 @@
 //! the commit. States and their moves are in [`state`]; waits in [`schedule`]; `send_interval` in [`throttle`].
 
 mod accept;
+mod census;
 mod claim;
 mod content;
 mod digest;
@@ -223,4 +224,5 @@ pub struct DigestItem {
 
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
+pub use self::census::Census;
 pub use self::store::Outbox;

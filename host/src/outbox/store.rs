@@ -134,6 +134,11 @@ impl Outbox {
         Ok(Self { shared: Arc::new(shared), seen: AtomicU64::new(0) })
     }
 
+    /// Connections for those who ask.
+    pub(super) fn readers(&self) -> &SqlitePool {
+        &self.shared.readers
+    }
+
     /// The database file.
     #[must_use]
     pub fn path(&self) -> &Path {
