@@ -10,6 +10,7 @@ use clap::Args;
 use super::table::Table;
 use super::{Exit, UsageError, output};
 use crate::app::App;
+use crate::compose::text::one_line;
 use crate::config::{Config, OnAmbiguous, SmtpConfig, Timeouts, TlsMode, Transport, load};
 use crate::event::{FlowCompletion, samples};
 use crate::intake::{Accept, Batch, Fate, Line};
@@ -166,7 +167,7 @@ async fn take_samples(pipeline: &dyn Accept) -> anyhow::Result<()> {
 fn tell(event: &FlowCompletion, outcome: &Outcome) -> Told {
     Told {
         flow: event.key.flow_id.clone(),
-        host: event.client.as_ref().map(|client| client.fqdn.clone()).unwrap_or_default(),
+        host: event.client.as_ref().map(|client| one_line(&client.fqdn)).unwrap_or_default(),
         rule: outcome.rule.clone(),
         verdict: outcome.decision.decision,
         recipients: outcome.decision.recipients.clone(),

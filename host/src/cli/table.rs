@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::compose::text::one_line as clean_line;
+use crate::compose::text::one_line;
 
 /// Widest a column gets before its cells are wrapped.
 const WIDEST: usize = 44;
@@ -26,7 +26,7 @@ impl Table {
 
     /// Adds a row; a line break in a cell begins a line of the cell.
     pub fn row(&mut self, cells: &[&str]) {
-        self.rows.push(cells.iter().map(|cell| cell.split('\n').flat_map(|line| wrap(&clean_line(line))).collect()).collect());
+        self.rows.push(cells.iter().map(|cell| cell.split('\n').flat_map(|line| wrap(&one_line(line))).collect()).collect());
     }
 }
 
