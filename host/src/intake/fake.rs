@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 use super::{Accept, Batch, Fate};
 use crate::outbox::OutboxError;
 
+/// A flow whose event passes the examination and is rejected all the same.
+pub(crate) const LATE: &str = "F.late";
+
 /// Remembers what it took.
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
@@ -90,7 +93,10 @@ impl Fake {
             let (bytes, length) = match line.content {
                 Ok(bytes) => {
                     let length = bytes.len() as u64;
-                    (self.examine(&bytes).map(|()| String::from_utf8(bytes).unwrap()), length)
+                    let text = self.examine(&bytes).map(|()| String::from_utf8(bytes).unwrap());
+                    // Not what `examine` said: a configuration may change between the two.
+                    let late = |text: &String| if flow(text) == LATE { Err("too late".to_owned()) } else { Ok(()) };
+                    (text.and_then(|text| late(&text).map(|()| text)), length)
                 }
                 Err(refused) => (Err(refused.reason), refused.length),
             };

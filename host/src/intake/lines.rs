@@ -246,8 +246,11 @@ mod tests {
 
     use super::*;
 
+    /// Offset, number, offset after it, and the line or its length and digest.
+    type Plain = (u64, u64, u64, Result<Vec<u8>, (u64, String)>);
+
     /// What the splitter must find, from the whole input at once.
-    fn model(input: &[u8], limit: usize) -> Vec<(u64, u64, u64, Result<Vec<u8>, (u64, String)>)> {
+    fn model(input: &[u8], limit: usize) -> Vec<Plain> {
         let mut offset = if input.starts_with(BOM) { 3 } else { 0 };
         let body = &input[offset..];
         let mut found = Vec::new();
@@ -274,12 +277,12 @@ mod tests {
         found
     }
 
-    fn plain(found: Found) -> (u64, u64, u64, Result<Vec<u8>, (u64, String)>) {
+    fn plain(found: Found) -> Plain {
         let content = found.line.content.map_err(|refused| (refused.length, refused.digest));
         (found.line.offset, found.number, found.next, content)
     }
 
-    fn all(input: &[u8], limit: u64) -> Vec<(u64, u64, u64, Result<Vec<u8>, (u64, String)>)> {
+    fn all(input: &[u8], limit: u64) -> Vec<Plain> {
         let mut lines = Lines::new(input, limit, Start::default());
         let mut found = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {

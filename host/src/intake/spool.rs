@@ -28,6 +28,7 @@ mod folders;
 mod kind;
 mod reading;
 mod survey;
+mod taking;
 #[cfg(test)]
 mod tests;
 
@@ -36,26 +37,21 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use self::folders::{Claim, Folders};
-use self::reading::{Opened, Part, Purpose, Reading, Whole};
 use self::survey::{Survey, Task, Waiting};
-use super::{Accept, Batch, Counts, Fate, Line, Mode, Refused};
+use super::{Accept, Counts, Mode};
 use crate::config::SpoolConfig;
 use crate::event::line::LineLimits;
-use crate::fault;
-use crate::outbox::{OutboxError, Position};
+use crate::outbox::OutboxError;
 use crate::watch::{Hint, Watcher};
 
 /// How long rows wait for an event that refers to them.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Between attempts when there is no room.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Before a claimed file that could not be read is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -326,186 +322,6 @@ impl Spool {
         true
     }
 
-    async fn one(&self, work: Work) -> Result<End, SpoolError> {
-        let waiting = match work {
-            Work::Spool(waiting) => waiting,
-            Work::Resume(claim) => {
-                let position = self.accept.position(claim.source()).await?;
-                return self.claimed(claim, Purpose::Resume(position)).await;
-            }
-        };
-        // What there is no room for stays in the spool, untouched.
-        while let Err(error) = self.check_space().await {
-            if let Trouble::Stopped = self.room(error).await? {
-                return Ok(End::Nothing);
-            }
-        }
-        let (folders, name) = (Arc::clone(&self.folders), waiting.name.clone());
-        let claim = match blocking(move || folders.claim(&name)).await {
-            Ok(Some(claim)) => claim,
-            Ok(None) => return Ok(End::Nothing),
-            Err(error) => return Ok(End::Unmoved(waiting.name, error)),
-        };
-        fault::point("spool_after_claim");
-        match waiting.task {
-            Task::Take(node) => self.claimed(claim, Purpose::Events(node)).await,
-            Task::Settle => self.claimed(claim, Purpose::Settle).await,
-            Task::Refuse(reason) => {
-                let whole = Whole { length: waiting.size, digest: reading::blank(), reason };
-                self.refuse(claim, whole, 0).await
-            }
-        }
-    }
-
-    /// Reads a claimed file to its end.
-    async fn claimed(&self, claim: Claim, purpose: Purpose) -> Result<End, SpoolError> {
-        let mut counts = Counts::default();
-        let stands = if let Purpose::Resume(offset) = purpose { offset } else { 0 };
-        let mut reading = loop {
-            let (folders, accept, of, limit) =
-                (Arc::clone(&self.folders), Arc::clone(&self.accept), claim.clone(), self.limit);
-            let purpose = purpose.clone();
-            match blocking(move || Reading::open(&folders, &of, limit, purpose, &*accept)).await {
-                Ok(Opened::Lines(reading)) => break reading,
-                Ok(Opened::Whole(whole)) => return self.refuse(claim, whole, stands).await,
-                Ok(Opened::PutBack | Opened::Gone) => return Ok(End::Nothing),
-                Err(error) => match self.trouble(error).await? {
-                    Trouble::Over => {}
-                    Trouble::Stopped => return Ok(End::Stopped(counts)),
-                    Trouble::Lasting(error) => return Ok(End::Stuck(counts, claim, error)),
-                },
-            }
-        };
-        loop {
-            if self.mode.is_stopped() {
-                return Ok(End::Stopped(counts));
-            }
-            let (folders, accept) = (Arc::clone(&self.folders), Arc::clone(&self.accept));
-            let read = lent(reading, move |reading| {
-                accept.check_space().map_err(Failed::Outbox)?;
-                let part = reading.next_part(&folders, &*accept)?;
-                // At its end: unless somebody has gone on writing, all of it is read.
-                if part.is_none() && reading.has_grown()? {
-                    return Ok(reading.next_part(&folders, &*accept)?);
-                }
-                Ok(part)
-            });
-            let next;
-            (reading, next) = match read.await {
-                Ok(read) => read,
-                Err(error) => return Ok(End::Stuck(counts, claim, error)),
-            };
-            let failed = match next {
-                Ok(None) => break,
-                Ok(Some(part)) => match self.hand_over(&claim, part).await {
-                    Ok((part, fates)) => {
-                        fates.iter().for_each(|fate| counts.count(fate));
-                        let folders = Arc::clone(&self.folders);
-                        let work = move |reading: &mut Reading| Ok(reading.accepted(&folders, &part, &fates)?);
-                        let accepted;
-                        (reading, accepted) = match lent(reading, work).await {
-                            Ok(read) => read,
-                            Err(error) => return Ok(End::Stuck(counts, claim, error)),
-                        };
-                        accepted.err()
-                    }
-                    Err(error) => Some(Failed::Outbox(error)),
-                },
-                Err(failed) => Some(failed),
-            };
-            let trouble = match failed {
-                None => continue,
-                Some(Failed::Io(error)) => self.trouble(error).await?,
-                Some(Failed::Outbox(error)) => self.room(error).await?,
-            };
-            match trouble {
-                Trouble::Over => reading.rewind(),
-                Trouble::Stopped => return Ok(End::Stopped(counts)),
-                Trouble::Lasting(error) => return Ok(End::Stuck(counts, claim, error)),
-            }
-        }
-        if counts.rejected > 0 {
-            tracing::warn!(file = ?claim.name, lines = counts.rejected, "lines that are no events were set aside");
-        }
-        tracing::debug!(file = ?claim.name, bytes = reading.offset(), ?counts, "read to its end");
-        if !reading.refers_to().is_empty() {
-            return Ok(End::Held(counts, Held { refers_to: reading.refers_to().clone(), claim }));
-        }
-        match self.finish(&claim).await? {
-            Ok(()) => Ok(End::Done(counts)),
-            Err(error) => Ok(End::Stuck(counts, claim, error)),
-        }
-    }
-
-    async fn hand_over(&self, claim: &Claim, mut part: Part) -> Result<(Part, Vec<Fate>), OutboxError> {
-        let batch = Batch {
-            source: source(&claim.name),
-            folder: Some(Arc::clone(self.folders.path())),
-            lines: std::mem::take(&mut part.lines),
-            position: Some(Position { source: claim.source(), offset: part.next }),
-        };
-        fault::point("spool_before_accept");
-        let fates = self.accept.accept(batch).await?;
-        fault::point("spool_after_accept");
-        Ok((part, fates))
-    }
-
-    /// Removes a file that is done, or moves it to `done/`; then its position is forgotten.
-    async fn finish(&self, claim: &Claim) -> Result<io::Result<()>, SpoolError> {
-        fault::point("spool_before_done");
-        let (folders, of, keep) = (Arc::clone(&self.folders), claim.clone(), self.config.keep);
-        let moved = blocking(move || {
-            if keep {
-                folders.move_to(&folders.claimed, &of.stored, &folders.done, &of.name, &of.tag).map(drop)
-            } else {
-                folders::remove(&folders.claimed, &of.stored)
-            }
-        });
-        if let Err(error) = moved.await {
-            return Ok(Err(error));
-        }
-        fault::point("spool_after_done");
-        self.accept.forget(claim.source()).await?;
-        Ok(Ok(()))
-    }
-
-    /// Sets a claimed file aside as a whole. `stands`: its position; not 0 if that was recorded before a crash.
-    async fn refuse(&self, claim: Claim, whole: Whole, stands: u64) -> Result<End, SpoolError> {
-        let Whole { length, digest, reason } = whole;
-        tracing::warn!(file = ?claim.name, %reason, "a file of the spool was set aside");
-        while stands == 0 {
-            let refused = Refused { length, digest: digest.clone(), reason: reason.clone() };
-            let batch = Batch {
-                source: source(&claim.name),
-                folder: None,
-                lines: vec![Line { offset: 0, content: Err(refused) }],
-                position: Some(Position { source: claim.source(), offset: length.max(1) }),
-            };
-            match self.accept.accept(batch).await {
-                Ok(_) => break,
-                Err(error) => match self.room(error).await? {
-                    Trouble::Over => {}
-                    Trouble::Stopped => return Ok(End::Stopped(Counts::default())),
-                    Trouble::Lasting(error) => return Ok(End::Stuck(Counts::default(), claim, error)),
-                },
-            }
-        }
-        loop {
-            let (folders, of) = (Arc::clone(&self.folders), claim.clone());
-            let about = aside::about_whole(&claim, length, &digest, &reason);
-            match blocking(move || aside::whole(&folders, &folders.claimed, &of, &about)).await {
-                Ok(()) => break,
-                Err(error) => match self.trouble(error).await? {
-                    Trouble::Over => {}
-                    Trouble::Stopped => return Ok(End::Stopped(Counts::default())),
-                    Trouble::Lasting(error) => return Ok(End::Stuck(Counts::default(), claim, error)),
-                },
-            }
-        }
-        self.accept.forget(claim.source()).await?;
-        Ok(End::Refused)
-    }
-
     /// Finishes the files whose result files nobody else asks for. Whether there were any.
     async fn release(&mut self) -> Result<bool, SpoolError> {
         if self.held.is_empty() || !self.stuck.is_empty() || self.mode.is_stopped() {
@@ -544,70 +360,6 @@ impl Spool {
     fn folder(&self, error: io::Error) -> SpoolError {
         SpoolError::Folder { path: self.config.path.clone(), error }
     }
-
-    async fn check_space(&self) -> Result<(), OutboxError> {
-        let accept = Arc::clone(&self.accept);
-        blocking(move || Ok(accept.check_space())).await?
-    }
-
-    /// Waits for space if that is what is missing.
-    async fn trouble(&self, error: io::Error) -> Result<Trouble, SpoolError> {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.room(OutboxError::Io(error)).await,
-            _ => Ok(Trouble::Lasting(error)),
-        }
-    }
-
-    /// Waits until there is room again; any other trouble of the outbox is an error.
-    async fn room(&self, error: OutboxError) -> Result<Trouble, SpoolError> {
-        let full = match &error {
-            OutboxError::Full { .. } => true,
-            OutboxError::Io(error) => {
-                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
-            _ => false,
-        };
-        if !full || matches!(self.mode, Mode::Once) {
-            return Err(error.into());
-        }
-        if !self.paused.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "the spool waits for space");
-        }
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = self.mode.stopped() => return Ok(Trouble::Stopped),
-            }
-            if self.check_space().await.is_ok() {
-                if self.paused.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the spool goes on");
-                }
-                return Ok(Trouble::Over);
-            }
-        }
-    }
-}
-
-/// What became of a failure.
-#[derive(Debug)]
-enum Trouble {
-    /// Try again now.
-    Over,
-    Stopped,
-    Lasting(io::Error),
-}
-
-/// What failed.
-#[derive(Debug)]
-enum Failed {
-    Io(io::Error),
-    Outbox(OutboxError),
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 /// Removes a result file that has served, or moves it to `done/`. What is no regular file, or has several names, stays.
@@ -626,24 +378,7 @@ fn dismiss(folders: &Folders, name: &str, keep: bool, tag: &str) -> io::Result<(
     }
 }
 
-/// For people.
-fn source(name: &OsStr) -> String {
-    format!("spool {}", name.to_string_lossy())
-}
-
 /// Runs what may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-/// Runs what may block on a file that is lent for the time.
-async fn lent<T: Send + 'static>(
-    mut reading: Reading,
-    work: impl FnOnce(&mut Reading) -> Result<T, Failed> + Send + 'static,
-) -> io::Result<(Reading, Result<T, Failed>)> {
-    blocking(move || {
-        let result = work(&mut reading);
-        Ok((reading, result))
-    })
-    .await
 }

@@ -185,7 +185,7 @@ async fn bodies_are_bounded() {
     assert_eq!(parse(&site.raw(nothing.replace("HTTP/1.1", "HTTP/1.0")).await).0, 411);
     // A header without end.
     let endless = format!("POST {PATH} HTTP/1.1\r\nX: {}", "x".repeat(2 * BUFFER));
-    assert_eq!(&site.raw(endless).await[9..12], "431");
+    assert_eq!(parse(&site.raw(endless).await).0, 431);
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn chunks_and_old_versions_are_understood() {
     // Two lengths: nobody guesses which one a proxy believed.
     let both = String::from_utf8(request(event("F.3"))).unwrap();
     let both = both.replace("Host: x", "Content-Length: 3\r\nHost: x");
-    assert_eq!(&site.raw(both).await[9..12], "400");
+    assert_eq!(parse(&site.raw(both).await).0, 400);
     assert_eq!(site.fake.flows(), ["F.1", "F.2"]);
 }
 
@@ -271,7 +271,7 @@ async fn the_slow_are_closed() {
     assert_eq!(parse(&site.raw(first).await).0, 202);
     // A body that does not end.
     let body = String::from_utf8(request(event("F.2"))).unwrap();
-    assert_eq!(parse(&site.raw(&body[..body.len() - 1]).await).0, 408);
+    assert_eq!(parse(&site.raw(body.strip_suffix('}').unwrap()).await).0, 408);
     assert_eq!(site.fake.flows(), ["F.1"]);
 }
 

@@ -124,14 +124,15 @@ fn about(claim: &Claim, bad: &Bad) -> String {
 
 /// Text without control characters.
 fn visible(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_control() {
-            out.extend(c.escape_default())
+            out.extend(c.escape_default());
         } else {
-            out.push(c)
+            out.push(c);
         }
-        out
-    })
+    }
+    out
 }
 
 /// Writes one file and its reason under the line's name.

@@ -66,6 +66,9 @@ impl Folders {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o770).create(path)?;
         let spool = at::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if Mode::from_raw_mode(at::fstat(&spool)?.st_mode).contains(Mode::WOTH) {
+            tracing::warn!(path = ?path, "everybody can write into the spool, and so have mail sent");
+        }
         let sub = |name: &str| -> io::Result<OwnedFd> {
             match at::mkdirat(&spool, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -120,7 +123,7 @@ impl Folders {
             match Claim::parse(&stored) {
                 Some(claim) => claims.push(claim),
                 None => {
-                    tracing::warn!(file = ?stored, "left alone in the spool's `claimed`: bewit did not put it there")
+                    tracing::warn!(file = ?stored, "left alone in the spool's `claimed`: bewit did not put it there");
                 }
             }
         }

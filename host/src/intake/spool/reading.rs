@@ -13,7 +13,7 @@ use crate::intake::lines::{Lines, Start};
 use crate::intake::{Accept, BATCH_BYTES, BATCH_LINES, Fate, Line};
 
 /// Bytes of the largest file that is read. A sparse file of any size costs its maker nothing.
-const LARGEST: u64 = 8 * 1024 * 1024 * 1024;
+const LARGEST: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Lines, none of them an event, up to which each is judged alone; a file of more is set aside as a whole.
 const FEW: usize = 32;
@@ -38,7 +38,7 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) enum Opened {
     /// Read it.
-    Lines(Reading),
+    Lines(Box<Reading>),
     /// Set it aside as a whole.
     Whole(Whole),
     /// It is back in the spool: what was claimed was not the file that had been looked at.
@@ -120,7 +120,7 @@ impl Reading {
         if let Purpose::Resume(offset) = purpose {
             reading.skip_to(offset, accept)?;
         }
-        Ok(Opened::Lines(reading))
+        Ok(Opened::Lines(Box::new(reading)))
     }
 
     /// Reads over what is done: for the number of its lines, and for the files that its events named.
