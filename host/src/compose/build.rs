@@ -330,6 +330,7 @@ fn summary(view: &View) -> String {
             }
         }
         Outcome::Failed => format!("{what} could not be collected from {host}{}.", by(", as requested by")),
-        Outcome::Cancelled => format!("The collection of {what} from {host}{} was cancelled.", by(", requested by")),
+        Outcome::Cancelled if view.creator.is_empty() => format!("The collection of {what} from {host} was cancelled."),
+        Outcome::Cancelled => format!("The collection of {what} from {host}{}, was cancelled.", by(", requested by")),
     }
 }

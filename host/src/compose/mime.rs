@@ -221,7 +221,8 @@ fn mailbox(used: usize, name: &str, address: &str) -> String {
     } else {
         format!("\"{}\"", folded(used + 1, &name.replace('\\', "\\\\").replace('"', "\\\"")))
     };
-    format!("{phrase}\r\n <{address}>")
+    let fits = !phrase.contains('\n') && used + phrase.len() + address.len() + 3 <= 76;
+    format!("{phrase}{}<{address}>", if fits { " " } else { "\r\n " })
 }
 
 /// What must be on one line of a header and is not encoded: controls and blanks never get through.
@@ -261,6 +262,11 @@ fn safe_name(name: &str) -> String {
 }
 
 fn safe_type(kind: &str) -> &str {
-    let safe = |b: u8| b.is_ascii_alphanumeric() || b"/.+-; =".contains(&b);
-    if kind.contains('/') && kind.len() <= 100 && kind.bytes().all(safe) { kind } else { "application/octet-stream" }
+    let token = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b'_'))
+    };
+    let (name, parameters) = kind.split_once(';').unwrap_or((kind, ""));
+    let named = name.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
+    let charset = parameters.is_empty() || parameters == " charset=utf-8";
+    if named && charset && kind.len() <= 60 { kind } else { "application/octet-stream" }
 }

@@ -15,6 +15,9 @@ pub mod templates;
 pub mod text;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
