@@ -8,6 +8,7 @@ mod accept;
 mod claim;
 mod content;
 mod digest;
+pub mod hand;
 mod lock;
 pub mod look;
 mod open;
@@ -223,4 +224,5 @@ pub struct DigestItem {
 
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
+pub(crate) use self::sql::visible;
 pub use self::store::Outbox;
