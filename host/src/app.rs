@@ -61,18 +61,21 @@ impl App {
     ///
     /// # Errors
     /// When the outbox or the spool fails.
-    pub async fn once(self) -> anyhow::Result<Summary> {
+    pub async fn once(self) -> anyhow::Result<Once> {
         let config = self.config();
-        if let Some(spool) = &config.spool {
-            spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?;
-        }
+        let taken = match &config.spool {
+            Some(spool) => {
+                spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?
+            }
+            None => spool::Summary::default(),
+        };
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
-        let summary =
+        let sent =
             delivery::run(self.outbox.clone(), Arc::new(config.transport.clone()), config.retry.clone(), Until::Drained)
                 .await?;
         self.outbox.sweep(Timestamp::now()).await?;
         self.outbox.close().await;
-        Ok(summary)
+        Ok(Once { taken, sent })
     }
 
     /// Runs until SIGTERM or SIGINT, then stops in order: intake, delivery (open dialogues are finished), outbox.
@@ -143,6 +146,24 @@ impl App {
 
     fn config(&self) -> Config {
         self.current.load().config.clone()
+    }
+}
+
+/// What one pass did.
+#[derive(Debug, Clone, Copy)]
+pub struct Once {
+    /// By the spool.
+    pub taken: spool::Summary,
+    /// By delivery.
+    pub sent: Summary,
+}
+
+impl Once {
+    /// Whether something was neither delivered nor decided.
+    #[must_use]
+    pub fn incomplete(&self) -> bool {
+        let Self { taken, sent } = self;
+        taken.refused + taken.lines.rejected + sent.deferred + sent.failed + sent.held > 0
     }
 }
 

@@ -63,15 +63,15 @@ pub fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         seen.lock().unwrap_or_else(PoisonError::into_inner).extend(outcomes.iter().map(|outcome| tell(event, outcome)));
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
-    let summary = runtime.block_on(async {
+    let once = runtime.block_on(async {
         let app = App::build(snapshot, None, Some(observer)).await?;
         take_samples(app.pipeline().as_ref()).await?;
         app.once().await
     })?;
 
     let told = told.lock().unwrap_or_else(PoisonError::into_inner);
-    print(&told, &args, &mailbox, summary.delivered)?;
-    let lost = summary.deferred + summary.failed + summary.held > 0 || told.iter().any(|t| t.verdict == Verdict::Error);
+    print(&told, &args, &mailbox, once.sent.delivered)?;
+    let lost = once.incomplete() || told.iter().any(|t| t.verdict == Verdict::Error);
     Ok(if lost { Exit::Incomplete } else { Exit::Done })
 }
 

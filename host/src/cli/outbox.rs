@@ -1,18 +1,396 @@
 //! `bewit outbox`.
 
-use clap::Args;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
-use super::Exit;
+use clap::builder::PossibleValue;
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::output::{note, stdout};
+use super::{Exit, UsageError};
+use crate::blob::BlobStore;
+use crate::mail::Segment;
+use crate::outbox::hand::{self, Action, Handled, Target};
+use crate::outbox::look::{Filter, Line, Reader, StoredMail};
+use crate::outbox::state::State;
+use crate::outbox::verify::{self, Report};
+use crate::outbox::{visible, write_mail};
 
 /// Look into the outbox: list, show, retry, cancel, verify
+///
+/// All of these work while `bewit run` has the outbox.
 #[derive(Debug, Args)]
-pub struct OutboxArgs {}
+pub struct OutboxArgs {
+    /// Configuration file
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "bewit.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// A line for each recipient of each mail: id, state, address, rule, event, age, attempts, next attempt, reason
+    List {
+        /// Only these states
+        #[arg(long, value_name = "STATE", value_delimiter = ',')]
+        state: Vec<State>,
+        /// Only mails of this rule
+        #[arg(long)]
+        rule: Option<String>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything about one mail: its decision with the trace, every attempt, its header fields
+    Show {
+        /// As `list` names it
+        id: Target,
+        /// The exact bytes of the mail, as a server gets them
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Queue again what failed, was held or is deferred; its attempts and its age count anew
+    Retry(Chosen),
+    /// Never send what is queued, deferred or held
+    Cancel(Chosen),
+    /// Check that nothing was lost; exit code 1 if something was
+    Verify {
+        /// Read every attachment and index, too
+        #[arg(long)]
+        deep: bool,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which mails or recipients.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct Chosen {
+    /// As `list` names them: 42 is a mail with all its recipients, 42.2 its second recipient
+    #[arg(value_name = "ID")]
+    ids: Vec<Target>,
+    /// Whatever is in one of these states
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    state: Vec<State>,
+}
+
+impl ValueEnum for State {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
 
 /// Runs it.
 ///
 /// # Errors
 /// Worded for people.
 pub fn run(args: OutboxArgs) -> anyhow::Result<Exit> {
-    let _ = args;
-    todo!()
+    let config = crate::config::load::load(&args.config)?;
+    run_in(&config.outbox.path, &args.command, &mut stdout())
+}
+
+/// Runs it on an outbox, writing to `out`.
+fn run_in(path: &Path, command: &Command, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let exit = runtime.block_on(async {
+        match command {
+            Command::List { state, rule, json } => {
+                let filter = Filter { states: state.clone(), rule: rule.clone(), mail: None };
+                list(path, &filter, *json, out).await
+            }
+            Command::Show { id, raw, json } => show(path, *id, *raw, *json, out).await,
+            Command::Retry(chosen) => act(path, Action::Retry, chosen, out).await,
+            Command::Cancel(chosen) => act(path, Action::Cancel, chosen, out).await,
+            Command::Verify { deep, json } => verify(path, *deep, *json, out).await,
+        }
+    })?;
+    out.flush()?;
+    Ok(exit)
+}
+
+fn none(path: &Path) -> anyhow::Error {
+    UsageError(format!("there is no outbox at {} yet: `bewit run` makes it", path.display())).into()
+}
+
+async fn reader(path: &Path) -> anyhow::Result<Reader> {
+    Reader::open(path).await?.ok_or_else(|| none(path))
+}
+
+async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let mut reader = reader(path).await?;
+    let now = Timestamp::now();
+    let mut count = 0u64;
+    if !json && std::io::stdout().is_terminal() {
+        let columns = ("ID", "STATE", "ADDRESS", "RULE");
+        writeln!(out, "{:<8} {:<9} {:<32} {:<20} EVENT, age, attempts, next, reason", columns.0, columns.1, columns.2, columns.3)?;
+    }
+    reader
+        .list(filter, |line| -> anyhow::Result<()> {
+            count += 1;
+            if json { writeln!(out, "{}", as_json(&line))? } else { writeln!(out, "{}", as_text(&line, now))? }
+            Ok(())
+        })
+        .await?;
+    if !json {
+        if count == 0 {
+            note("nothing to list");
+        }
+        for waiting in reader.waiting().await? {
+            note(format_args!(
+                "rule {}: {} gathered for the digest that is due {}",
+                visible(&waiting.rule),
+                events(waiting.events),
+                waiting.due
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn events(count: i64) -> String {
+    if count == 1 { "1 event".to_owned() } else { format!("{count} events") }
+}
+
+fn as_text(line: &Line, now: Timestamp) -> String {
+    let mut text = format!(
+        "{:<8} {:<9} {:<32} {:<20} {}",
+        line.id(),
+        line.state,
+        visible(&line.address),
+        visible(&line.rule),
+        visible(&line.event)
+    );
+    if line.events > 1 {
+        text.push_str(&format!(" and {} more", line.events - 1));
+    }
+    text.push_str(&format!(", {} old, {}", span(line.stored, now), attempts(line.attempts)));
+    if let Some(next) = line.next {
+        let due = if next <= now { "due now".to_owned() } else { format!("due in {}", span(now, next)) };
+        text.push_str(&format!(", {due}"));
+    }
+    if let Some(reason) = &line.reason {
+        text.push_str(&format!(": {reason}"));
+    }
+    text
+}
+
+fn attempts(count: u32) -> String {
+    match count {
+        0 => "not tried".to_owned(),
+        1 => "1 attempt".to_owned(),
+        _ => format!("{count} attempts"),
+    }
+}
+
+/// The time between two moments in its largest unit.
+fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn as_json(line: &Line) -> serde_json::Value {
+    json!({
+        "id": line.id(),
+        "state": line.state.name(),
+        "address": line.address,
+        "rule": line.rule,
+        "event": line.event,
+        "events": line.events,
+        "subject": line.subject,
+        "message_id": line.message_id,
+        "stored": line.stored.to_string(),
+        "updated": line.updated.to_string(),
+        "attempts": line.attempts,
+        "next_attempt": line.next.map(|next| next.to_string()),
+        "reason": line.reason,
+    })
+}
+
+async fn show(path: &Path, id: Target, raw: bool, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let mut reader = reader(path).await?;
+    let Some(mail) = reader.mail(id.mail).await? else {
+        anyhow::bail!("there is no {id} in the outbox");
+    };
+    if raw {
+        write_mail(&mail.head, &mail.body, &reader.blobs(), out)?;
+    } else if json {
+        writeln!(out, "{}", mail_as_json(&mail))?;
+    } else {
+        mail_as_text(&mail, &reader.blobs(), out)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn mail_as_json(mail: &StoredMail) -> serde_json::Value {
+    let recipients: Vec<_> = mail
+        .recipients
+        .iter()
+        .map(|(line, log)| {
+            let mut value = as_json(line);
+            let log = log
+                .iter()
+                .map(|entry| json!({"at": entry.at.to_string(), "outcome": entry.outcome, "reply": entry.reply}));
+            if let Some(object) = value.as_object_mut() {
+                object.insert("log".to_owned(), log.collect());
+            }
+            value
+        })
+        .collect();
+    let decisions: Vec<_> = mail
+        .decisions
+        .iter()
+        .map(|decision| {
+            json!({
+                "event": decision.event,
+                "source": decision.source,
+                "received": decision.received.to_string(),
+                "reason": decision.reason,
+                "note": decision.note,
+                "trace": decision.trace,
+            })
+        })
+        .collect();
+    let attachments: Vec<_> = attachments(mail).map(|(sha256, size)| json!({"sha256": sha256, "bytes": size})).collect();
+    json!({
+        "sender": mail.sender,
+        "bytes": mail.size,
+        "head": String::from_utf8_lossy(&mail.head),
+        "attachments": attachments,
+        "decisions": decisions,
+        "recipients": recipients,
+    })
+}
+
+fn attachments(mail: &StoredMail) -> impl Iterator<Item = (&str, u64)> {
+    mail.body.iter().filter_map(|segment| match segment {
+        Segment::Base64(blob) => Some((blob.sha256.as_str(), blob.size)),
+        Segment::Bytes(_) => None,
+    })
+}
+
+fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some((first, _)) = mail.recipients.first() else {
+        anyhow::bail!("the mail has no recipients: `bewit outbox verify` has more");
+    };
+    writeln!(out, "mail {}: {}", first.mail, visible(&first.subject))?;
+    writeln!(out, "  rule {}, {} bytes, stored {}", visible(&first.rule), mail.size, first.stored)?;
+    writeln!(out, "  <{}> from {}", visible(&first.message_id), visible(&mail.sender))?;
+    for (line, log) in &mail.recipients {
+        write!(out, "\n{} {}: {}, {}", line.id(), visible(&line.address), line.state, attempts(line.attempts))?;
+        if let Some(next) = line.next {
+            write!(out, ", due {next}")?;
+        }
+        writeln!(out)?;
+        for entry in log {
+            writeln!(out, "  {} {:<11} {}", entry.at, entry.outcome, entry.reply)?;
+        }
+    }
+    for decision in &mail.decisions {
+        writeln!(out, "\nevent {}: {}", visible(&decision.event), visible(&decision.reason))?;
+        writeln!(out, "  from {}, {}", visible(&decision.source), decision.received)?;
+        if let Some(note) = &decision.note {
+            writeln!(out, "  {}", visible(note))?;
+        }
+        for entry in &decision.trace {
+            let verdict = json!(entry.verdict);
+            let verdict = verdict.as_str().unwrap_or_default();
+            writeln!(out, "  {:<7} {}: {}", verdict, visible(&entry.filter), visible(&entry.detail))?;
+        }
+    }
+    writeln!(out)?;
+    for line in String::from_utf8_lossy(&mail.head).lines() {
+        writeln!(out, "{}", visible(line))?;
+    }
+    for (sha256, size) in attachments(mail) {
+        writeln!(out, "\nattachment of {size} bytes: {}", blobs.dir().join(sha256).display())?;
+    }
+    Ok(())
+}
+
+async fn act(path: &Path, action: Action, chosen: &Chosen, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let mut targets = chosen.ids.clone();
+    if targets.is_empty() {
+        let filter = Filter { states: chosen.state.clone(), ..Filter::default() };
+        reader(path)
+            .await?
+            .list(&filter, |line| -> anyhow::Result<()> {
+                targets.push(Target { mail: line.mail, position: Some(line.position) });
+                Ok(())
+            })
+            .await?;
+    }
+    let results = hand::act(path, action, &targets, Timestamp::now()).await?.ok_or_else(|| none(path))?;
+    let done = match action {
+        Action::Retry => "queued again",
+        Action::Cancel => "cancelled",
+    };
+    let mut exit = Exit::Done;
+    for (target, result) in targets.iter().zip(results) {
+        match result {
+            Handled::Done(addresses) => {
+                let addresses: Vec<_> = addresses.iter().map(|address| visible(address)).collect();
+                writeln!(out, "{target}: {done}: {}", addresses.join(", "))?;
+            }
+            Handled::Refused(sentence) => {
+                note(visible(&sentence));
+                exit = Exit::Incomplete;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+async fn verify(path: &Path, deep: bool, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let Some(report) = verify::verify(path, deep).await? else { return Err(none(path)) };
+    let ok = report.broken.is_empty();
+    if json {
+        writeln!(out, "{}", json!({"ok": ok, "sums": report.sums, "broken": report.broken}))?;
+    } else {
+        verify_as_text(&report, out)?;
+    }
+    Ok(if ok { Exit::Done } else { Exit::Incomplete })
+}
+
+fn verify_as_text(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
+    let sums = &report.sums;
+    writeln!(
+        out,
+        "events:     {} accepted = {} filtered + {} grouped + {} quarantined",
+        sums.accepted, sums.filtered, sums.grouped, sums.quarantined
+    )?;
+    writeln!(
+        out,
+        "recipients: {} = {} queued + {} leased + {} held + {} sent + {} dead + {} cancelled",
+        sums.recipients, sums.queued, sums.leased, sums.held, sums.sent, sums.dead, sums.cancelled
+    )?;
+    writeln!(
+        out,
+        "also:       {} mails, {} attachments, {} gathered for a digest, {} rejected lines, {} repeats, {} conflicts, \
+         {} keys of removed events",
+        sums.mails, sums.blobs, sums.gathered, sums.rejected, sums.duplicates, sums.conflicts, sums.keys
+    )?;
+    for broken in &report.broken {
+        writeln!(out, "broken: {}", visible(broken))?;
+    }
+    if report.broken.is_empty() {
+        writeln!(out, "ok")?;
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use crate::snapshot::Snapshot;
 pub struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Take what is waiting, send what is due, then end; exit code 1 if a recipient is deferred, failed or held
+    /// Take what is waiting, send what is due, then end; exit code 1 if a line was rejected or a recipient is deferred, failed or held
     #[arg(long)]
     once: bool,
 }
@@ -36,12 +36,18 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
             app.daemon().await?;
             return Ok(Exit::Done);
         }
-        let summary = app.once().await?;
+        let once = app.once().await?;
+        let (lines, sent) = (once.taken.lines, once.sent);
         output::note(format_args!(
-            "{} delivered, {} deferred, {} failed, {} held",
-            summary.delivered, summary.deferred, summary.failed, summary.held
+            "{} events taken, {} repeated, {} lines rejected; {} delivered, {} deferred, {} failed, {} held",
+            lines.accepted,
+            lines.duplicates + lines.conflicts,
+            lines.rejected,
+            sent.delivered,
+            sent.deferred,
+            sent.failed,
+            sent.held
         ));
-        let incomplete = summary.deferred + summary.failed + summary.held > 0;
-        Ok(if incomplete { Exit::Incomplete } else { Exit::Done })
+        Ok(if once.incomplete() { Exit::Incomplete } else { Exit::Done })
     })
 }

@@ -9,6 +9,7 @@ mod census;
 mod claim;
 mod content;
 mod digest;
+pub mod hand;
 mod lock;
 pub mod look;
 mod open;
@@ -225,4 +226,5 @@ pub struct DigestItem {
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
 pub use self::census::Census;
+pub(crate) use self::sql::visible;
 pub use self::store::Outbox;

@@ -147,11 +147,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("temp_store", "MEMORY")
 }
 
-/// The one connection that writes.
+/// A connection that writes.
 pub(super) fn writing(path: &Path) -> SqliteConnectOptions {
     options(path)
-        .page_size(8192)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
@@ -168,7 +166,12 @@ pub(super) fn reading(path: &Path) -> SqliteConnectOptions {
 
 /// Opens the connection that writes, with everything about it checked, and the schema brought up to date.
 pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, OutboxError> {
-    let mut conn = writing(path).connect().await.map_err(|error| opening(path, error))?;
+    let mut options = writing(path);
+    if fs::metadata(path)?.len() == 0 {
+        // Only a new file takes these.
+        options = options.page_size(8192).auto_vacuum(SqliteAutoVacuum::Incremental);
+    }
+    let mut conn = options.connect().await.map_err(|error| opening(path, error))?;
     settle(&mut conn, path).await?;
     Ok(conn)
 }
@@ -187,6 +190,7 @@ async fn settle(conn: &mut SqliteConnection, path: &Path) -> Result<(), OutboxEr
         ("synchronous", "2"),
         ("foreign_keys", "1"),
         ("secure_delete", "2"),
+        ("auto_vacuum", "2"),
         ("wal_autocheckpoint", "0"),
         ("busy_timeout", "5000"),
     ] {

@@ -32,9 +32,9 @@ pub(super) fn ids(all: impl IntoIterator<Item = i64>) -> String {
 }
 
 /// A stranger's text for storage and terminals: at most [`REPLY_LIMIT`] bytes, line ends as ` / `, controls visible.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(REPLY_LIMIT));
-    for (index, line) in text.trim_end().split('\n').enumerate() {
+    for (index, line) in text.trim_end_matches(['\r', '\n', ' ']).split('\n').enumerate() {
         if index > 0 {
             out.push_str(" / ");
         }
@@ -121,7 +121,7 @@ mod tests {
     fn replies_are_legible_and_short() {
         assert_eq!(visible("250-one\r\n250 two\r\n"), "250-one / 250 two");
         assert_eq!(visible("a\0b\x1b[31m\u{202e}c\u{7f}\u{85}"), "a␀b␛[31m\\u{202e}c␡\\u{85}");
-        for text in ["x".repeat(5000), "ä".repeat(5000), "\u{202e}".repeat(5000), "\n".repeat(5000) + "x"] {
+        for text in ["x".repeat(5000), "ä".repeat(5000), "\u{202e}".repeat(5000), "\n".repeat(5000) + "x", "x\n".repeat(5000)] {
             let short = visible(&text);
             assert!(short.len() <= REPLY_LIMIT, "{}", short.len());
             assert!(short.ends_with('…'));

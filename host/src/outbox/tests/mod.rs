@@ -1,7 +1,11 @@
 //! The outbox as its callers see it.
 
 mod basics;
+mod digests;
+mod model;
 mod moves;
+mod outside;
+mod retention;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -147,4 +151,23 @@ async fn tamper(rig: &Rig, statement: &'static str) {
     let mut conn = options.connect().await.unwrap();
     sqlx::raw_sql(statement).execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
+}
+
+/// The outbox is sound, and says so.
+async fn sound(rig: &Rig) -> verify::Report {
+    let report = verify::verify(&rig.database(), true).await.unwrap().unwrap();
+    assert_eq!(report.broken, Vec::<String>::new());
+    report
+}
+
+/// An event of the rule `digest`, which mails once a minute and gathers the rest.
+fn gathering(number: u32, recipients: &[&str], attachments: Vec<Attachment>) -> Accepted {
+    let mut mail = mail(&format!("m{number}"), recipients);
+    let mut body = vec![Segment::Bytes(format!("body {number}\r\n").into_bytes())];
+    body.extend(attachments.iter().map(|attachment| Segment::Base64(attachment.blob.clone())));
+    mail.body = Arc::new(body);
+    let mut outcome = outcome("digest", Verdict::Notify, vec![mail]);
+    outcome.throttle = (Throttle::Digest, Duration::from_secs(60));
+    outcome.gathered = Some(Gathered { view: format!("{{\"number\":{number}}}"), attachments });
+    event(number, vec![outcome])
 }
