@@ -13,9 +13,9 @@ use super::super::reply::{Reply, ReplyError, ReplyParser};
 use crate::config::Timeouts;
 
 /// What a session speaks over: TCP, TLS, or a test's pipe.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static> Stream for S {}
 
 /// The end of a connection: where, and why. Nothing of it can be used again.
 #[derive(Debug, thiserror::Error)]
