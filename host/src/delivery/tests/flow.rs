@@ -16,7 +16,7 @@ async fn drain(queue: &Memory, config: SmtpConfig, server: &Pipes) -> Summary {
 async fn many_mails_take_few_sessions() {
     for connections in [1, 4] {
         let (queue, server) = (Memory::new(), Server::polite().start());
-        (0..100).for_each(|_| drop(queue.add(&["ana@example.org"])));
+        queue.add_many(100);
         let summary = drain(&queue, SmtpConfig { connections, ..config() }, &server).await;
         assert_eq!(summary, Summary { delivered: 100, ..Summary::default() });
         assert_eq!((queue.delivered(), server.taken().len()), (100, 100));
@@ -36,7 +36,7 @@ async fn one_connection_is_one_session_at_a_time() {
     })
     .start();
     let queue = Memory::new();
-    (0..30).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(30);
     let summary = drain(&queue, SmtpConfig { connections: 1, ..config() }, &server).await;
     assert_eq!(summary.delivered, 30);
     assert_eq!(server.0.peak.load(std::sync::atomic::Ordering::SeqCst), 1);
@@ -101,7 +101,7 @@ async fn replies_in_pieces_are_replies() {
     })
     .start();
     let queue = Memory::new();
-    (0..5).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(5);
     assert_eq!(drain(&queue, config(), &server).await.delivered, 5);
 }
 
@@ -134,7 +134,7 @@ async fn a_stop_finishes_what_is_open_and_gives_the_rest_back() {
     })
     .start();
     let queue = Memory::new();
-    (0..20).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(20);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let config = SmtpConfig { connections: 2, ..config() };
     let run =

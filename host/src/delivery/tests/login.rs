@@ -393,7 +393,7 @@ async fn a_refused_login_keeps_all_mails_and_is_tried_rarely() {
         ..secure(TlsMode::Implicit, &certificate)
     };
     let queue = Memory::new();
-    (0..100).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(100);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let run =
         tokio::spawn(worker::run(queue.clone(), Arc::new(config), server.clone(), retry(), Until::Stopped(stopped)));

@@ -21,12 +21,11 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 async fn one_file_a_mail_with_the_bytes_of_the_wire() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("new/mail");
-    let queue = Memory::new();
+    let queue = Memory::new().without_dots();
     queue.add_mail(&["ana@example.org", "bob@example.org"], b".dot\r\ntext\r\n");
     queue.add_mail(&["ana@example.org"], b"no line end");
     queue.add_mail(&["ana@example.org"], b"bare\nLF\r\n");
     let summary = mailbox::run(queue.clone(), folder.clone(), Until::Drained).await;
-    // The memory queue insists on a written dot; the mailbox has none, so it is asked directly.
     assert_eq!(summary.unwrap(), Summary { delivered: 3, failed: 1, ..Summary::default() });
     let files = files(&folder);
     assert_eq!(files.len(), 2, "{files:?}");
@@ -75,7 +74,7 @@ async fn a_folder_that_cannot_be_written_defers() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("file");
     std::fs::write(&file, b"").unwrap();
-    let queue = Memory::new();
+    let queue = Memory::new().without_dots();
     queue.add(&["ana@example.org"]);
     let summary = mailbox::run(queue.clone(), file.join("mail"), Until::Drained).await.unwrap();
     assert_eq!(summary, Summary { deferred: 1, ..Summary::default() });
@@ -85,7 +84,7 @@ async fn a_folder_that_cannot_be_written_defers() {
 #[tokio::test]
 async fn a_running_mailbox_takes_what_comes_and_stops() {
     let folder = tempfile::tempdir().unwrap();
-    let queue = Memory::new();
+    let queue = Memory::new().without_dots();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let run = tokio::spawn(mailbox::run(queue.clone(), folder.path().to_owned(), Until::Stopped(stopped)));
     for turn in 1..=3 {

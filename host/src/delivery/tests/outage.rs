@@ -38,7 +38,7 @@ async fn an_hour_away_costs_few_looks_and_the_queue_moves_at_once_after() {
     for (way, mails) in ways.into_iter().zip([10_000, 300, 3]) {
         let away = Arc::new(AtomicBool::new(true));
         let (queue, server) = (Memory::new(), switched(&away, way));
-        (0..mails).for_each(|_| drop(queue.add(&["ana@example.org"])));
+        queue.add_many(mails);
         let (stop, run) = daemon(&queue, config(), &server, retry());
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let looks = server.dialled();
@@ -57,7 +57,7 @@ async fn an_hour_away_costs_few_looks_and_the_queue_moves_at_once_after() {
 async fn a_first_failure_counts_and_says_why() {
     let server = Server::new(|_| Some(Act::Refuse)).start();
     let queue = Memory::new();
-    (0..3).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(3);
     let run = worker::run(queue.clone(), Arc::new(config()), server.clone(), retry(), Until::Drained);
     assert_eq!(run.await.unwrap(), Summary { deferred: 3, ..Summary::default() });
     for row in queue.rows() {
@@ -71,7 +71,7 @@ async fn a_first_failure_counts_and_says_why() {
 async fn a_drain_leaves_what_a_server_that_is_away_cannot_take() {
     let server = Server::new(|_| Some(Act::Refuse)).start();
     let queue = Memory::new();
-    (0..500).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(500);
     let run = worker::run(queue.clone(), Arc::new(config()), server.clone(), retry(), Until::Drained);
     assert_eq!(run.await.unwrap(), Summary { deferred: 500, ..Summary::default() });
     assert_eq!(server.dialled(), 1);
@@ -84,7 +84,7 @@ async fn an_outage_longer_than_give_up_ends_in_dead_letters() {
         let server = Server::new(move |moment| moment.is_greeting().then(way)).start();
         let retry = RetryPolicy { give_up: Duration::from_secs(7200), ..retry() };
         let queue = Memory::new().with_retry(retry.clone());
-        (0..200).for_each(|_| drop(queue.add(&["ana@example.org"])));
+        queue.add_many(200);
         let (stop, run) = daemon(&queue, config(), &server, retry);
         tokio::time::sleep(Duration::from_secs(7000)).await;
         assert_eq!(queue.number(|state| matches!(state, State::Failed(_))), 0);
@@ -104,7 +104,7 @@ async fn a_server_that_refuses_everything_buries_twenty() {
         })
         .start();
         let queue = Memory::new();
-        (0..500).for_each(|_| drop(queue.add(&["ana@example.org"])));
+        queue.add_many(500);
         let (stop, run) = daemon(&queue, SmtpConfig { connections, ..config() }, &server, retry());
         tokio::time::sleep(Duration::from_secs(6 * 3600)).await;
         end(stop, run).await;
@@ -122,7 +122,7 @@ async fn a_server_that_comes_to_its_senses_gets_the_rest() {
     let server =
         Server::new(move |moment| (script.load(Ordering::SeqCst) && moment.is("RCPT")).then(|| say("550 no"))).start();
     let queue = Memory::new();
-    (0..100).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(100);
     let (stop, run) = daemon(&queue, config(), &server, retry());
     tokio::time::sleep(Duration::from_secs(10)).await;
     mad.store(false, Ordering::SeqCst);
@@ -147,7 +147,7 @@ async fn a_server_that_bears_few_sessions_gets_few() {
     })
     .start();
     let queue = Memory::new();
-    (0..120).for_each(|_| drop(queue.add(&["ana@example.org"])));
+    queue.add_many(120);
     let config = SmtpConfig { connections: 8, ..config() };
     let run = worker::run(queue.clone(), Arc::new(config), server.clone(), retry(), Until::Drained);
     assert_eq!(run.await.unwrap(), Summary { delivered: 120, ..Summary::default() });
@@ -180,7 +180,7 @@ async fn a_server_that_breaks_every_dialogue_is_not_hammered() {
         })
         .start();
         let queue = Memory::new();
-        (0..1000).for_each(|_| drop(queue.add(&["ana@example.org"])));
+        queue.add_many(1000);
         let (stop, run) = daemon(&queue, config(), &server, retry());
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(server.dialled() <= 75, "{word}: {} sessions in an hour", server.dialled());
