@@ -239,7 +239,7 @@ impl<Q: Queue, D: Dial> Dispatcher<Q, D> {
         // Sessions that are being closed still count: `connections` is what the server sees.
         while waiting > 0
             && self.lanes.len() < self.allowed(down.as_ref())
-            && (!self.parked.is_empty() || self.lanes.len() + self.closing.len() < shared.config.connections.max(1))
+            && (!self.parked.is_empty() || self.lanes.len() + self.closing.len() < shared.relay.limit(Instant::now()))
         {
             let seated = self.parked.pop().map(|(seated, _)| seated);
             self.lanes.spawn(lane(Arc::clone(shared), seated, probe));
@@ -415,6 +415,10 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         };
         if let Some(down) = self.relay.down().filter(|_| !probe) {
             return Err(NoSession::Down(down));
+        }
+        // The limit may have been lowered by whoever came through the gate before.
+        if self.live.load(Ordering::Acquire) >= self.relay.limit(Instant::now()) {
+            return Err(NoSession::Crowded);
         }
         let server = format!("{}:{}", self.config.server, self.config.port);
         let mut note = |step: Step<'_>| match step {
