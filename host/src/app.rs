@@ -70,9 +70,13 @@ impl App {
             None => spool::Summary::default(),
         };
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
-        let sent =
-            delivery::run(self.outbox.clone(), Arc::new(config.transport.clone()), config.retry.clone(), Until::Drained)
-                .await?;
+        let sent = delivery::run(
+            self.outbox.clone(),
+            Arc::new(config.transport.clone()),
+            config.retry.clone(),
+            Until::Drained,
+        )
+        .await?;
         self.outbox.sweep(Timestamp::now()).await?;
         self.outbox.close().await;
         Ok(Once { taken, sent })
@@ -119,7 +123,10 @@ impl App {
             let (outbox, current, stops) = (self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone());
             parts.spawn("web", async move { server.run(outbox, current, stops).await.context("web") });
         }
-        parts.spawn("delivery", deliver(self.outbox.clone(), Arc::clone(&self.current), generations, rest_stops.clone()));
+        parts.spawn(
+            "delivery",
+            deliver(self.outbox.clone(), Arc::clone(&self.current), generations, rest_stops.clone()),
+        );
         parts.spawn("digests", gather(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
         parts.spawn("retention", sweep(self.outbox.clone(), rest_stops.clone()));
         tracing::info!(
@@ -216,13 +223,18 @@ impl Parts {
         failure
     }
 
-    fn ended(&mut self, ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> Option<anyhow::Error> {
+    fn ended(
+        &mut self,
+        ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+    ) -> Option<anyhow::Error> {
         match ended {
             Ok((name, result)) => {
                 self.running.retain(|running| *running != name);
                 result.err()
             }
-            Err(error) => Some(anyhow::Error::new(error).context("a part of the daemon broke down, which is a bug worth reporting")),
+            Err(error) => Some(
+                anyhow::Error::new(error).context("a part of the daemon broke down, which is a bug worth reporting"),
+            ),
         }
     }
 }

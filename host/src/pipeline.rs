@@ -53,7 +53,8 @@ impl Pipeline {
         let limits = snapshot.config.limits;
         let Batch { source, folder, lines, position } = batch;
 
-        let examined = on_blocking_thread(move || lines.iter().map(|line| examine(line, &limits)).collect::<Vec<_>>()).await?;
+        let examined =
+            on_blocking_thread(move || lines.iter().map(|line| examine(line, &limits)).collect::<Vec<_>>()).await?;
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
         let known = if keys.is_empty() { HashSet::new() } else { self.outbox.known(&keys).await? };
         let fates: Vec<Option<Fate>> = examined.iter().map(Examined::fate).collect();
@@ -65,7 +66,10 @@ impl Pipeline {
             let rows = RowReader::new(folder);
             examined
                 .into_iter()
-                .map(|line| Accepted { source: source.clone(), content: judge(line, &known, &snapshot, &rows, &blobs, observer.as_ref(), now) })
+                .map(|line| Accepted {
+                    source: source.clone(),
+                    content: judge(line, &known, &snapshot, &rows, &blobs, observer.as_ref(), now),
+                })
                 .collect::<Vec<_>>()
         })
         .await?;
@@ -196,7 +200,9 @@ pub fn outcome(
     }
     let throttle = (rule.throttle, rule.send_interval);
     match written {
-        None => Outcome { rule: rule.name.clone(), decision, subject: None, mails: Vec::new(), throttle, gathered: None },
+        None => {
+            Outcome { rule: rule.name.clone(), decision, subject: None, mails: Vec::new(), throttle, gathered: None }
+        }
         Some(draft) => Outcome {
             rule: rule.name.clone(),
             mails: address(rule, event, &draft, &decision.recipients, now),
@@ -225,9 +231,10 @@ fn address(rule: &Rule, event: &FlowCompletion, draft: &Draft, recipients: &[Str
     let content = mime::body(draft);
     match rule.delivery {
         Delivery::Shared => vec![mime::mail(&head, draft, &content, &recipients)],
-        Delivery::Individual => {
-            recipients.iter().map(|recipient| mime::mail(&head, draft, &content, std::slice::from_ref(recipient))).collect()
-        }
+        Delivery::Individual => recipients
+            .iter()
+            .map(|recipient| mime::mail(&head, draft, &content, std::slice::from_ref(recipient)))
+            .collect(),
     }
 }
 
@@ -247,4 +254,3 @@ fn gather(rule: &Rule, draft: &Draft) -> Option<Gathered> {
 async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, OutboxError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| OutboxError::Stopped(error.to_string()))
 }
-

@@ -100,17 +100,16 @@ impl Reloader {
                 for key in unreloadable(&old, &new) {
                     tracing::warn!(key, "this setting was changed, but takes effect only at the next start");
                 }
-                tracing::info!(
-                    generation,
-                    rules = new.config.rules.len(),
-                    "configuration and templates reloaded"
-                );
+                tracing::info!(generation, rules = new.config.rules.len(), "configuration and templates reloaded");
                 self.current.store(Arc::new(new));
                 self.swapped.send_replace(generation);
             }
             Ok(Err(findings)) => {
                 let in_force = old.generation;
-                tracing::error!(generation = in_force, "reload refused, the last good configuration stays:\n{findings}");
+                tracing::error!(
+                    generation = in_force,
+                    "reload refused, the last good configuration stays:\n{findings}"
+                );
             }
             Err(error) => tracing::error!(%error, "reload failed, the last good configuration stays"),
         }

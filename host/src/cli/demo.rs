@@ -126,7 +126,9 @@ fn server(url: &str) -> anyhow::Result<SmtpConfig> {
     }
     let authority = rest.trim_end_matches('/');
     let (server, port) = match authority.rsplit_once(':') {
-        Some((server, port)) if !authority.ends_with(']') => (server, port.parse().map_err(|_| usage("the port is no number"))?),
+        Some((server, port)) if !authority.ends_with(']') => {
+            (server, port.parse().map_err(|_| usage("the port is no number"))?)
+        }
         _ => (authority, default_port),
     };
     let server = server.trim_start_matches('[').trim_end_matches(']').to_owned();

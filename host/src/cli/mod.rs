@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 /// Tells people by e-mail that a Velociraptor flow has completed, by rules, and loses none of it.
 #[derive(Debug, Parser)]
 #[command(name = "bewit", version, arg_required_else_help = true, max_term_width = 100)]
+#[allow(missing_docs, reason = "clap would show it in the help")]
 pub struct Cli {
     #[command(flatten)]
     pub log: LogArgs,
@@ -58,6 +59,7 @@ pub struct ConfigArgs {
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "clap shows the arguments' own documentation")]
 pub enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),

@@ -134,12 +134,20 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     let mut count = 0u64;
     if !json && std::io::stdout().is_terminal() {
         let columns = ("ID", "STATE", "ADDRESS", "RULE");
-        writeln!(out, "{:<8} {:<9} {:<32} {:<20} EVENT, age, attempts, next, reason", columns.0, columns.1, columns.2, columns.3)?;
+        writeln!(
+            out,
+            "{:<8} {:<9} {:<32} {:<20} EVENT, age, attempts, next, reason",
+            columns.0, columns.1, columns.2, columns.3
+        )?;
     }
     reader
         .list(filter, |line| -> anyhow::Result<()> {
             count += 1;
-            if json { writeln!(out, "{}", as_json(&line))? } else { writeln!(out, "{}", as_text(&line, now))? }
+            if json {
+                writeln!(out, "{}", as_json(&line))?
+            } else {
+                writeln!(out, "{}", as_text(&line, now))?
+            }
             Ok(())
         })
         .await?;
@@ -267,7 +275,8 @@ fn mail_as_json(mail: &StoredMail) -> serde_json::Value {
             })
         })
         .collect();
-    let attachments: Vec<_> = attachments(mail).map(|(sha256, size)| json!({"sha256": sha256, "bytes": size})).collect();
+    let attachments: Vec<_> =
+        attachments(mail).map(|(sha256, size)| json!({"sha256": sha256, "bytes": size})).collect();
     json!({
         "sender": mail.sender,
         "bytes": mail.size,

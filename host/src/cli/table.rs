@@ -26,7 +26,8 @@ impl Table {
 
     /// Adds a row; a line break in a cell begins a line of the cell.
     pub fn row(&mut self, cells: &[&str]) {
-        self.rows.push(cells.iter().map(|cell| cell.split('\n').flat_map(|line| wrap(&one_line(line))).collect()).collect());
+        self.rows
+            .push(cells.iter().map(|cell| cell.split('\n').flat_map(|line| wrap(&one_line(line))).collect()).collect());
     }
 }
 

@@ -98,10 +98,7 @@ async fn items(pool: &SqlitePool, rule: &str) -> Result<Vec<DigestItem>, OutboxE
 }
 
 /// The mails that gathered events would have been.
-async fn mails(
-    pool: &SqlitePool,
-    items: impl Iterator<Item = i64>,
-) -> Result<HashMap<i64, Vec<NewMail>>, OutboxError> {
+async fn mails(pool: &SqlitePool, items: impl Iterator<Item = i64>) -> Result<HashMap<i64, Vec<NewMail>>, OutboxError> {
     let rows: Vec<(i64, String, String, String, String, Vec<u8>, i64)> = sqlx::query_as(
         "SELECT gathered, message_id, sender, recipients, subject, head, content FROM gathered_mail
          WHERE gathered IN (SELECT value FROM json_each(?)) ORDER BY id",

@@ -347,7 +347,10 @@ pub(super) async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<
         open::SCHEMA => Ok(true),
         older => Err(open::unusable(
             path,
-            format!("has schema {older}, this program needs {}: the next start of `bewit run` brings it up", open::SCHEMA),
+            format!(
+                "has schema {older}, this program needs {}: the next start of `bewit run` brings it up",
+                open::SCHEMA
+            ),
         )),
     }
 }

@@ -223,8 +223,8 @@ pub struct DigestItem {
     pub gathered: Gathered,
 }
 
+pub use self::census::Census;
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
-pub use self::census::Census;
 pub(crate) use self::sql::visible;
 pub use self::store::Outbox;

@@ -441,9 +441,7 @@ impl Writer {
                     let list = claim::claim(conn, *limit, *now).await?;
                     Done::Claimed(Claims { list, back: self.back.clone() })
                 }
-                Work::Dot { mail, epoch, recipients } => {
-                    Done::Ours(claim::dot(conn, *mail, *epoch, recipients).await?)
-                }
+                Work::Dot { mail, epoch, recipients } => Done::Ours(claim::dot(conn, *mail, *epoch, recipients).await?),
                 Work::Report { mail, epoch, outcomes, now } => {
                     Done::Ours(claim::report(conn, &self.retry, *mail, *epoch, outcomes, *now, effects).await?)
                 }

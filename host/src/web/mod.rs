@@ -88,22 +88,29 @@ fn exposition(census: &Census, generation: u64) -> String {
         }
     };
     family("bewit_events_total", "counter", "Events accepted.", &[("", census.events)]);
-    family("bewit_events_repeated_total", "counter", "Events heard again.", &[
-        ("{body=\"same\"}", census.duplicates),
-        ("{body=\"other\"}", census.conflicts),
-    ]);
+    family(
+        "bewit_events_repeated_total",
+        "counter",
+        "Events heard again.",
+        &[("{body=\"same\"}", census.duplicates), ("{body=\"other\"}", census.conflicts)],
+    );
     family("bewit_lines_rejected_total", "counter", "Lines that were no events.", &[("", census.rejected)]);
     family("bewit_mails_total", "counter", "Mails stored.", &[("", census.mails)]);
     family("bewit_gathered", "gauge", "Events that wait for a digest.", &[("", census.gathered)]);
-    family("bewit_recipients", "gauge", "Recipients kept in the outbox, by state.", &[
-        ("{state=\"queued\"}", census.queued),
-        ("{state=\"sending\"}", census.sending),
-        ("{state=\"deferred\"}", census.deferred),
-        ("{state=\"held\"}", census.held),
-        ("{state=\"delivered\"}", census.delivered),
-        ("{state=\"failed\"}", census.failed),
-        ("{state=\"cancelled\"}", census.cancelled),
-    ]);
+    family(
+        "bewit_recipients",
+        "gauge",
+        "Recipients kept in the outbox, by state.",
+        &[
+            ("{state=\"queued\"}", census.queued),
+            ("{state=\"sending\"}", census.sending),
+            ("{state=\"deferred\"}", census.deferred),
+            ("{state=\"held\"}", census.held),
+            ("{state=\"delivered\"}", census.delivered),
+            ("{state=\"failed\"}", census.failed),
+            ("{state=\"cancelled\"}", census.cancelled),
+        ],
+    );
     family("bewit_reload_generation", "gauge", "Configuration in force, counted from 1 at start.", &[("", generation)]);
     text
 }

@@ -127,7 +127,8 @@ async fn space_goes_back_to_the_file_system() {
             .map(|number| {
                 let number = round * 100 + number;
                 let mut mail = mail(&format!("m{number}"), &["a@example.org"]);
-                mail.body = Arc::new(vec![Segment::Bytes(vec![b'x'; 60_000]), Segment::Bytes(vec![0; number as usize])]);
+                mail.body =
+                    Arc::new(vec![Segment::Bytes(vec![b'x'; 60_000]), Segment::Bytes(vec![0; number as usize])]);
                 event(number, vec![outcome("rule", Verdict::Notify, vec![mail])])
             })
             .collect();
