@@ -110,7 +110,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    output::init_logs(&cli.log);
+    let level = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    output::init_logs(&cli.log, level);
     let result = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),

@@ -35,13 +35,14 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
 
-/// Sends `tracing` to standard error: for people, or as JSON.
-pub fn init_logs(args: &LogArgs) {
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|error| {
-        note(format_args!("warning: --log {}: {error}; using info", args.log));
-        EnvFilter::new("info")
+/// Sends `tracing` to standard error: for people, or as JSON. `level` is what holds if the arguments say nothing.
+pub fn init_logs(args: &LogArgs, level: &str) {
+    let wanted = args.log.as_deref().unwrap_or(level);
+    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
+        note(format_args!("warning: --log {wanted}: {error}; using {level}"));
+        EnvFilter::new(level)
     });
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let err = io::stderr();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(err.is_terminal()).with_writer(io::stderr);
     if args.log_json { builder.json().init() } else { builder.init() }
 }
