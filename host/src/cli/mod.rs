@@ -34,16 +34,10 @@ pub struct Cli {
 /// How logs are written; they go to standard error.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
-    /// What to log: a level (error, warn, info, debug, trace) or a filter such as `bewit::delivery=debug,info`
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        env = "BEWIT_LOG",
-        default_value = "info",
-        hide_default_value = true
-    )]
-    pub log: String,
+    /// What to log: a level (error, warn, info, debug, trace) or a filter such as `bewit::delivery=debug,info`;
+    /// without it `run` logs at info, everything else at warn
+    #[arg(long, global = true, value_name = "FILTER", env = "BEWIT_LOG")]
+    pub log: Option<String>,
     /// JSON logs, one object a line
     #[arg(long, global = true)]
     pub log_json: bool,

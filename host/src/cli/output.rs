@@ -43,6 +43,7 @@ pub fn init_logs(args: &LogArgs, level: &str) {
         EnvFilter::new(level)
     });
     let err = io::stderr();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(err.is_terminal()).with_writer(io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(err.is_terminal()).with_writer(io::stderr);
     if args.log_json { builder.json().init() } else { builder.init() }
 }
