@@ -54,7 +54,7 @@ impl Kind {
 
 /// A text or key that is copied only if it holds escapes.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// Calls `each` for every field of a JSON object, in order; the last of two equal keys comes last, and so wins.
 ///

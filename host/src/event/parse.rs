@@ -1,15 +1,21 @@
 //! An admitted line to a [`FlowCompletion`], lenient in encoding, strict in what makes an event.
 
+mod results;
+
 use std::borrow::Cow;
+use std::fmt;
 
 use indexmap::IndexMap;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use self::results::Results;
 use super::lenient::{
-    Kind, Result, boolean, count, elements, fields, integer, moment, parse_fields, rows, string, stringified, strings,
-    text,
+    Kind, Result, Text, boolean, count, elements, fields, integer, moment, parse_fields, rows, string, stringified,
+    strings, text,
 };
 use super::rows::ResultSet;
+use super::time::Moment;
 use super::{
     ArtifactDefinition, ArtifactSpec, Client, EventKey, Flow, FlowCompletion, FlowState, Hunt, QueryStats, Upload,
 };
@@ -52,17 +58,12 @@ pub fn parse(line: &str) -> std::result::Result<FlowCompletion, EventError> {
     let line = line.strip_prefix('\u{feff}').unwrap_or(line);
     let not_json = |error: serde_json::Error| EventError::NotJson(error.to_string());
     if !line.trim_ascii_start().starts_with('{') {
-        serde_json::from_str::<serde::de::IgnoredAny>(line).map_err(not_json)?;
+        serde_json::from_str::<IgnoredAny>(line).map_err(not_json)?;
         return Err(EventError::NotAnObject(Kind::of(line).name()));
     }
-    let mut top = Top::default();
-    parse_fields(line, |key, value| {
-        top.take(key, value);
-        Ok(())
-    })
-    .map_err(not_json)?;
+    let top: Top<'_> = serde_json::from_str(line).map_err(not_json)?;
 
-    let kind = top.text(top.kind).map_err(not_json)?.or(top.text(top.source).map_err(not_json)?);
+    let kind = filled(top.kind).map_err(not_json)?.or(filled(top.source).map_err(not_json)?);
     match kind.as_deref() {
         None => return Err(EventError::NoType),
         Some(FLOW_COMPLETION) => {}
@@ -71,14 +72,19 @@ pub fn parse(line: &str) -> std::result::Result<FlowCompletion, EventError> {
             return Err(EventError::UnknownType(other.chars().take(MAX_QUOTE).flat_map(char::escape_debug).collect()));
         }
     }
-    let client_id = id(top.text(top.client_id).map_err(not_json)?, "ClientId")?;
-    let flow_id = id(top.text(top.flow_id).map_err(not_json)?, "FlowId")?;
+    let client_id = id(filled(top.client_id).map_err(not_json)?, "ClientId")?;
+    let flow_id = id(filled(top.flow_id).map_err(not_json)?, "FlowId")?;
     // An org whose name cannot be used must not turn into the root org.
-    let org_id = match top.text(top.org_id).map_err(not_json)? {
+    let org_id = match filled(top.org_id).map_err(not_json)? {
         None => "root".to_owned(),
         org_id => id(org_id, "OrgId")?,
     };
     top.build(org_id, client_id, flow_id).map_err(not_json)
+}
+
+/// A field's text, if it is a string and not empty.
+fn filled(field: Option<&RawValue>) -> Result<Option<Cow<'_, str>>> {
+    Ok(field.map(text).transpose()?.flatten().filter(|text| !text.is_empty()))
 }
 
 /// An id as it may be used: some text without control characters.
@@ -103,7 +109,34 @@ struct Top<'a> {
     hunt: Option<&'a RawValue>,
     definitions: Option<&'a RawValue>,
     uploads: Option<&'a RawValue>,
-    results: Option<&'a RawValue>,
+    results: Option<IndexMap<String, ResultSet>>,
+}
+
+impl<'de> Deserialize<'de> for Top<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Top<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Top<'de>, A::Error> {
+                let mut top = Top::default();
+                while let Some(Text(key)) = map.next_key()? {
+                    if key == "results" {
+                        // Most of a large event: read at once, so that its bytes are passed over once.
+                        Results(top.results) = map.next_value()?;
+                    } else {
+                        top.take(&key, map.next_value()?);
+                    }
+                }
+                Ok(top)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 impl<'a> Top<'a> {
@@ -121,21 +154,14 @@ impl<'a> Top<'a> {
             "hunt" => &mut self.hunt,
             "artifact_definitions" => &mut self.definitions,
             "uploads" => &mut self.uploads,
-            "results" => &mut self.results,
             _ => return,
         };
         *field = Some(value);
     }
 
-    /// A field's text, if it is a string and not empty.
-    #[allow(clippy::unused_self, reason = "reads as `top.text(top.kind)`, and ties the lifetimes")]
-    fn text(&self, field: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>> {
-        Ok(field.map(text).transpose()?.flatten().filter(|text| !text.is_empty()))
-    }
-
     fn build(self, org_id: String, client_id: String, flow_id: String) -> Result<FlowCompletion> {
         let timestamp = self.timestamp.map(moment).transpose()?.flatten();
-        let key = EventKey { org_id, client_id, flow_id, timestamp: timestamp.map_or(0, |moment| moment.unix()) };
+        let key = EventKey { org_id, client_id, flow_id, timestamp: timestamp.map_or(0, Moment::unix) };
         Ok(FlowCompletion {
             key,
             timestamp,
@@ -145,7 +171,7 @@ impl<'a> Top<'a> {
             hunt: fact(self.hunt, &[Kind::Object], hunt)?.flatten(),
             artifact_definitions: fact(self.definitions, &[Kind::Array, Kind::Object], definitions)?,
             uploads: fact(self.uploads, &[Kind::Array, Kind::Object], uploads)?,
-            results: fact(self.results, &[Kind::Object], results)?,
+            results: self.results,
         })
     }
 }
@@ -404,38 +430,6 @@ fn upload(row: &RawValue) -> Result<Upload> {
     }
     upload.components = [components, nested_components].into_iter().find(|components| !components.is_empty());
     Ok(upload)
-}
-
-/// Source names are artifact names, so they are not folded.
-fn results(value: &RawValue) -> Result<IndexMap<String, ResultSet>> {
-    let mut results = IndexMap::new();
-    parse_fields(value.get(), |source, value| {
-        results.insert(source.to_owned(), result_set(value)?);
-        Ok(())
-    })?;
-    Ok(results)
-}
-
-/// Null is empty, as it is everywhere.
-fn result_set(value: &RawValue) -> Result<ResultSet> {
-    match Kind::of(value.get()) {
-        Kind::Array => Ok(ResultSet::Inline(value.to_owned())),
-        Kind::Null => serde_json::value::to_raw_value(&[(); 0]).map(ResultSet::Inline),
-        Kind::Object => {
-            let mut file = None;
-            parse_fields(value.get(), |key, value| {
-                if key == "file" {
-                    file = text(value)?;
-                }
-                Ok(())
-            })?;
-            Ok(match file.filter(|file| !file.is_empty()) {
-                Some(file) => ResultSet::File(file.into_owned()),
-                None => ResultSet::Unusable("an object that names no file, not a list of rows".to_owned()),
-            })
-        }
-        kind => Ok(ResultSet::Unusable(format!("a JSON {}, not a list of rows", kind.name()))),
-    }
 }
 
 /// The objects of a list.

@@ -32,7 +32,7 @@ mod tests {
                 assert!(schema.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
             }
             // The alternatives of `type` are conditions, not descriptions.
-            if name == "properties" && !value.get("type").is_some_and(|kind| kind.get("description").is_none()) {
+            if name == "properties" && value.get("type").is_none_or(|kind| kind.get("description").is_some()) {
                 for (name, field) in value.as_object().unwrap() {
                     assert!(field["description"].as_str().is_some_and(|text| text.ends_with('.')), "{name}");
                     fields += 1;
@@ -139,7 +139,7 @@ mod tests {
                 inner = items;
             }
             if let Some(target) = inner["$ref"].as_str() {
-                inner = root.pointer(&target[1..]).unwrap();
+                inner = root.pointer(target.strip_prefix('#').unwrap()).unwrap();
             }
             if inner["properties"].is_object() {
                 fields += check(root, inner, &path, full);

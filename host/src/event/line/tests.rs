@@ -166,8 +166,10 @@ proptest! {
         let units: Vec<u16> = parts.iter().flat_map(|part| match *part {
             "\\\\" => vec![u16::from(b'\\')],
             "\\\"" => vec![u16::from(b'"')],
-            escape if escape.starts_with("\\u") => vec![u16::from_str_radix(&escape[2..], 16).unwrap()],
-            plain => plain.encode_utf16().collect(),
+            part => match part.strip_prefix("\\u") {
+                Some(digits) => vec![u16::from_str_radix(digits, 16).unwrap()],
+                None => part.encode_utf16().collect(),
+            },
         }).collect();
         prop_assert_eq!(serde_json::from_str::<String>(&admitted).unwrap(), String::from_utf16_lossy(&units));
     }

@@ -4,7 +4,6 @@ use serde_json::json;
 use super::*;
 use crate::event::line::{LineLimits, admit};
 use crate::event::rows::Row;
-use crate::event::time::Moment;
 
 const SECOND: i64 = 1_000_000;
 
