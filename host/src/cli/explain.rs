@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::{ConfigArgs, Exit, UsageError, output};
 use crate::compose::Composer;
-use crate::compose::templates::{TemplateError, Templates};
+use crate::compose::templates::Templates;
 use crate::config::Config;
-use crate::config::diagnostic::{Diagnostic, Diagnostics};
-use crate::config::load::load;
+use crate::config::diagnostic::Diagnostics;
+use crate::config::load::load_offline;
 use crate::event::FlowCompletion;
 use crate::event::line::{LineLimits, admit};
 use crate::event::parse::parse;
@@ -55,7 +55,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
         usable.map_err(|error| UsageError(format!("{}: {error}", name_of(path))))?;
     }
     let sets: Vec<&str> = config.rules.iter().map(|rule| rule.template.as_str()).collect();
-    let templates = Templates::load(config.templates.as_deref(), &sets).map_err(template_diagnostics)?;
+    let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from)?;
     let composer = Composer { templates: &templates, base_url: config.base_url.as_deref() };
 
     let mut work = Work {
@@ -79,35 +79,19 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     work.finish()
 }
 
-/// Loads the configuration, and says what to do when there is none.
+/// Loads the configuration, and says what to do when there is none. Secrets are not asked for: nothing is sent.
 fn configuration(path: &Path) -> anyhow::Result<Config> {
     if path == Path::new("bewit.toml") && !path.exists() {
         return Err(
             UsageError("there is no bewit.toml in this folder; name a configuration with -c FILE".to_owned()).into()
         );
     }
-    let config = load(path)?;
+    let config = load_offline(path)?;
     if config.rules.is_empty() {
         let text = format!("{}: no rules are configured, so nothing is decided; add a [[rule]]", name_of(path));
         return Err(UsageError(text).into());
     }
     Ok(config)
-}
-
-/// Broken templates, shown like any other mistake in what people have written.
-fn template_diagnostics(errors: Vec<TemplateError>) -> Diagnostics {
-    let mut diagnostics = Diagnostics::default();
-    for error in errors {
-        if let Some(text) = error.text.filter(|_| !diagnostics.sources.iter().any(|(name, _)| *name == error.name)) {
-            diagnostics.sources.push((error.name.clone(), text));
-        }
-        let message = match (error.line, &error.span) {
-            (Some(line), None) => format!("line {line}: {}", error.message),
-            _ => error.message,
-        };
-        diagnostics.findings.push(Diagnostic { file: error.name, span: error.span, message, hint: None });
-    }
-    diagnostics
 }
 
 fn is_stdin(path: &Path) -> bool {

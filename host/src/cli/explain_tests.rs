@@ -51,21 +51,6 @@ fn a_text_to_be_read() {
 }
 
 #[test]
-fn broken_templates_point_into_their_text() {
-    let error = |span: Option<std::ops::Range<usize>>| TemplateError {
-        name: "x.html.j2".to_owned(),
-        line: Some(3),
-        span,
-        text: Some("text".to_owned()),
-        message: "unknown name".to_owned(),
-    };
-    let diagnostics = template_diagnostics(vec![error(None), error(Some(1..2))]);
-    assert_eq!(diagnostics.sources, [("x.html.j2".to_owned(), "text".to_owned())]);
-    let messages: Vec<&str> = diagnostics.findings.iter().map(|finding| finding.message.as_str()).collect();
-    assert_eq!(messages, ["line 3: unknown name", "unknown name"]);
-}
-
-#[test]
 fn no_configuration_is_a_mistake_of_usage() {
     let error = configuration(Path::new("bewit.toml")).map(|_| ()).unwrap_err();
     assert!(error.is::<UsageError>() && error.to_string().contains("-c FILE"), "{error}");

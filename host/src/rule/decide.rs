@@ -48,7 +48,7 @@ pub fn decide(rule: &Rule, event: &FlowCompletion) -> Decision {
         (Some(_), Some((filter, finding))) => (Verdict::Notify, format!("{filter}: {}", finding.detail)),
         (Some((filter, finding)), None) => {
             let others = findings.iter().filter(stopped_by).count() - 1;
-            let more = if others == 0 { String::new() } else { format!(" (and {} more)", count(others, "filter")) };
+            let more = if others == 0 { String::new() } else { format!(" (and {})", count(others, "other filter")) };
             (Verdict::Skip, format!("{filter}: {}{more}", finding.detail))
         }
     };
@@ -154,7 +154,7 @@ fn artifacts_to_alert_on(rule: &Rule, flow: &Flow, excused: bool) -> Finding {
         ),
         [only] => Finding::fail(format!("{} does not match {}", Shown(only), Shown(pattern.source()))),
         [first, ..] => Finding::fail(format!(
-            "none of {} requested artifacts, {} first, matches {}",
+            "none of {} requested artifacts ({}, …) matches {}",
             flow.artifacts.len(),
             Shown(first),
             Shown(pattern.source())
@@ -271,7 +271,8 @@ fn client_labels_to_ignore(rule: &Rule, event: &FlowCompletion) -> Finding {
     }
 }
 
-/// Required permissions of the requested artifacts: not implied ones, not those of artifacts that they depend on.
+/// Required permissions of the requested artifacts: not implied ones, not those of artifacts that they depend on. When
+/// no requested artifact is known, all definitions that the event carries count (VQL `artifact_definitions(names=[])`).
 fn artifact_perm_to_alert_on(rule: &Rule, event: &FlowCompletion) -> Finding {
     let pattern = &rule.artifact_perm_to_alert_on;
     if pattern.is_empty() {
@@ -280,18 +281,20 @@ fn artifact_perm_to_alert_on(rule: &Rule, event: &FlowCompletion) -> Finding {
     let mut unknown: HashSet<&str> = event.flow.artifacts.iter().map(String::as_str).collect();
     let requested = unknown.clone();
     let definitions = event.artifact_definitions.as_deref().unwrap_or_default();
-    for definition in definitions.iter().filter(|definition| requested.contains(definition.name.as_str())) {
+    let asked = |name: &str| requested.is_empty() || requested.contains(name);
+    for definition in definitions.iter().filter(|definition| asked(&definition.name)) {
         unknown.remove(definition.name.as_str());
         let permissions = definition.required_permissions.iter().map(String::as_str);
         if let Some(permission) = pattern.first_match(permissions) {
             let name = Shown(&definition.name);
-            return Finding::pass(format!("{name} needs {}", matched(permission, pattern)));
+            let pattern = Shown(pattern.source());
+            return Finding::pass(format!("{name} needs {}, which matches {pattern}", Shown(permission)));
         }
         if pattern.matches_all() {
             return Finding::pass(format!("{} is known", Shown(&definition.name)));
         }
     }
-    if requested.is_empty() || !unknown.is_empty() {
+    if definitions.is_empty() || !unknown.is_empty() {
         let what = if unknown.len() == requested.len() { "the permissions" } else { "all permissions" };
         return Finding::unknown(
             Effect::Stops,

@@ -136,3 +136,18 @@ fn senders() {
         assert!(Mailbox::parse(text).is_err(), "{text:?}");
     }
 }
+
+proptest::proptest! {
+    /// What is taken for an address can break out of nothing: envelope, header, log.
+    #[test]
+    fn an_address_is_harmless(text in "[\\PC\\x00-\\x20@.<>,;\"\\\\a-z-]{0,20}@[\\PC\\x00-\\x20@.<>,;\\[\\]a-z-]{0,20}") {
+        if let Ok(address) = Address::parse(&text) {
+            let text = address.as_str();
+            proptest::prop_assert_eq!(text.matches('@').count(), 1);
+            proptest::prop_assert!(!text.starts_with('-'));
+            let bad = |character: char| character.is_whitespace() || character.is_control() || "<>,;\"\\()".contains(character);
+            proptest::prop_assert!(!text.chars().any(bad));
+            proptest::prop_assert_eq!(Address::parse(text).unwrap(), address);
+        }
+    }
+}

@@ -44,15 +44,18 @@ impl ImportedRule {
     pub fn to_toml(&self, name: &str) -> String {
         let mut out = String::new();
         for note in &self.notes {
-            comment(&mut out, note);
+            remark(&mut out, note);
         }
         let _ = writeln!(out, "[[rule]]\nname = {}\non = \"flow-completion\"", quoted(name));
         for line in &self.lines {
-            if !line.notes.is_empty() {
+            if !line.notes.is_empty() && !out.ends_with("\n\n") {
                 out.push('\n');
             }
             for note in &line.notes {
-                comment(&mut out, &format!("note: {note}"));
+                remark(&mut out, &format!("note: {note}"));
+            }
+            if line.value.is_none() {
+                out.push('\n');
             }
             if let Some(value) = &line.value {
                 let text = format!("{} = {}", line.key, written(value, line.key.len() + 3));
@@ -67,10 +70,26 @@ impl ImportedRule {
     }
 }
 
+/// Text that is commented out, line by line.
 fn comment(out: &mut String, text: &str) {
     for line in text.lines() {
         let _ = writeln!(out, "# {}", Visible(line));
     }
+}
+
+/// A sentence as a comment, broken between words.
+fn remark(out: &mut String, text: &str) {
+    let text = Visible(text).to_string();
+    let mut line = String::from("#");
+    for word in text.split(' ') {
+        if line.len() > 1 && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(out, "{line}");
+            line.truncate(1);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "{line}");
 }
 
 /// A value as TOML; `before` columns are taken already.
@@ -157,7 +176,7 @@ mod tests {
             ..ImportedRule::default()
         };
         let text = rule.to_toml("x");
-        assert!(text.contains("# note: two\n# lines\\u{1b}\n# recipients = [\n#     \"aaa"), "{text}");
+        assert!(text.contains("# note: two\\nlines\\u{1b}\n# recipients = [\n#     \"aaa"), "{text}");
         assert!(text.parse::<::toml::Table>().is_ok(), "{text}");
     }
 }

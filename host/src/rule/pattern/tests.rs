@@ -114,3 +114,17 @@ fn a_fault_is_pointed_at() {
     let error = Pattern::new(r"\p{Nonsense}").unwrap_err();
     assert_eq!(error.reason, "Unicode property not found");
 }
+
+proptest::proptest! {
+    /// Whatever people write, it is refused or it matches; and what is compiled matches itself where it is plain text.
+    #[test]
+    fn no_pattern_panics(source in "[\\PC\\[\\](){}|*+?^$.\\\\a-cQE:-]{0,24}", text in "\\PC{0,12}") {
+        if let Ok(pattern) = Pattern::new(&source) {
+            let _ = pattern.matches(&text);
+        }
+        let quoted = format!("^\\Q{text}\\E$");
+        if !text.contains("\\E") {
+            proptest::prop_assert!(Pattern::new(&quoted).unwrap().matches(&text));
+        }
+    }
+}
