@@ -35,7 +35,7 @@ pub fn digest(
     let (attachments, listed) = gathered(rule, items, &mut notes);
     let mut digest = view(&rule.name, views, listed, notes);
     digest.reason = format!(
-        "{} inside {} of the last mail were gathered; written {}.",
+        "{} within {} of an earlier mail were gathered; this was written at {}.",
         human::count(items.len() as u64, "collection"),
         span(rule.send_interval),
         human::rfc3339(now.as_second()).unwrap_or_default()
@@ -187,8 +187,8 @@ fn gathered(
 fn span(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();
     let (count, noun) = match seconds {
-        _ if seconds % 3600 == 0 && seconds > 0 => (seconds / 3600, "hour"),
-        _ if seconds % 60 == 0 && seconds > 0 => (seconds / 60, "minute"),
+        _ if seconds.is_multiple_of(3600) && seconds > 0 => (seconds / 3600, "hour"),
+        _ if seconds.is_multiple_of(60) && seconds > 0 => (seconds / 60, "minute"),
         _ => (seconds, "second"),
     };
     human::count(count, noun)
