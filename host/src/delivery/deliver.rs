@@ -23,6 +23,7 @@ use crate::mail::Segment;
 use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
 
 /// How one transaction ended.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time for each lane, and it is moved once")]
 enum Done {
     /// With an outcome for each recipient, but for those that belong into the next transaction.
     Outcomes { session: Option<Session<Idle>>, outcomes: Vec<(i64, Attempt)>, again: Vec<JobRecipient> },

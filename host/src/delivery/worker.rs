@@ -162,12 +162,12 @@ impl<Q: Queue, D: Dial> Dispatcher<Q, D> {
         loop {
             self.close_parked(Instant::now());
             let down = shared.relay.down();
-            if let Some(down) = &down {
-                if self.lanes.is_empty() {
-                    self.set_back_ready(down).await?;
-                    if shared.drain.is_some() {
-                        return self.leave_the_rest(down).await;
-                    }
+            if let Some(down) = &down
+                && self.lanes.is_empty()
+            {
+                self.set_back_ready(down).await?;
+                if shared.drain.is_some() {
+                    return self.leave_the_rest(down).await;
                 }
             }
             // Listening begins before the claim, so that nothing stored between the two is missed.

@@ -96,7 +96,8 @@ impl StartOne for Pipes {
 async fn starttls_is_required_and_clean() {
     let certificate = Certificate::new("mx.example.org");
     let password = secret("hunter2");
-    let tricks: [(&str, fn(&Moment<'_>) -> Option<Act>); 8] = [
+    type Trick = fn(&Moment<'_>) -> Option<Act>;
+    let tricks: [(&str, Trick); 8] = [
         ("not offered", |moment| moment.is("EHLO").then(|| say("250-mx\r\n250 AUTH PLAIN"))),
         ("refused", |moment| moment.is("STARTTLS").then(|| say("502 5.5.1 no"))),
         ("refused for now", |moment| moment.is("STARTTLS").then(|| say("454 4.7.0 not now"))),

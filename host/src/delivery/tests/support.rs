@@ -176,7 +176,7 @@ impl Server {
         }
         let mut input = Vec::new();
         let mut envelope = Taken::default();
-        let mut in_data = false;
+        let mut in_data;
         let mut heard = Heard::Connected;
         loop {
             let mut act = self.act(connection, &heard, !envelope.from.is_empty());
@@ -269,12 +269,9 @@ impl Dial for Pipes {
         let server = Arc::clone(&self.0);
         let connection = server.dialled.fetch_add(1, Ordering::SeqCst);
         let taken = server.taken.lock().unwrap().len();
-        match (server.script)(&Moment { connection, heard: &Heard::Connected, taken }) {
-            Some(Act::Refuse) => {
-                let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-                return Err(Fault::new(Phase::Connect, Cause::Io(refused)));
-            }
-            _ => {}
+        if let Some(Act::Refuse) = (server.script)(&Moment { connection, heard: &Heard::Connected, taken }) {
+            let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            return Err(Fault::new(Phase::Connect, Cause::Io(refused)));
         }
         let (ours, theirs) = tokio::io::duplex(server.pipe);
         tokio::spawn(async move {

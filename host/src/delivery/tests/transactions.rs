@@ -173,7 +173,7 @@ async fn doubt_is_resent_or_held() {
             drain(&queue, SmtpConfig { on_ambiguous, ..config() }, &server).await;
             match (&queue.states()[0], on_ambiguous) {
                 (State::Deferred(reason), OnAmbiguous::Resend) => {
-                    assert!(reason.contains("may arrive twice"), "{reason}")
+                    assert!(reason.contains("may arrive twice"), "{reason}");
                 }
                 (State::Held(reason), OnAmbiguous::Hold) => assert!(reason.contains("may have arrived"), "{reason}"),
                 other => panic!("{what}: {other:?}"),
