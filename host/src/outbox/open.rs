@@ -190,7 +190,6 @@ async fn settle(conn: &mut SqliteConnection, path: &Path) -> Result<(), OutboxEr
         ("synchronous", "2"),
         ("foreign_keys", "1"),
         ("secure_delete", "2"),
-        ("auto_vacuum", "2"),
         ("wal_autocheckpoint", "0"),
         ("busy_timeout", "5000"),
     ] {
@@ -346,6 +345,23 @@ mod tests {
         ] {
             assert_eq!(new_enough(version), good, "{version}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_made_but_not_furnished_is_furnished_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bewit.db");
+        prepare(&path).unwrap();
+        // As far as a crash lets it come: the settings are in the file, the schema is not.
+        let options = writing(&path).page_size(8192).auto_vacuum(SqliteAutoVacuum::Incremental);
+        options.connect().await.unwrap().close().await.unwrap();
+        assert!(fs::metadata(&path).unwrap().len() > 0);
+        prepare(&path).unwrap();
+        let mut conn = connect(&path).await.unwrap();
+        for (pragma, wanted) in [("page_size", "8192"), ("auto_vacuum", "2"), ("user_version", "1")] {
+            assert_eq!(pragma_text(&mut conn, pragma).await.unwrap(), wanted, "{pragma}");
+        }
+        conn.close().await.unwrap();
     }
 
     #[test]

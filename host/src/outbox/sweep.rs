@@ -176,7 +176,9 @@ pub(super) async fn vacuum(conn: &mut SqliteConnection) -> Result<u64, sqlx::Err
     }
     // One row for each page, of no interest.
     sqlx::query(STATEMENT).fetch_all(&mut *conn).await?;
-    Ok(u64::try_from(free - PAGES).unwrap_or(0))
+    let (left,): (i64,) = sqlx::query_as("PRAGMA freelist_count").fetch_one(conn).await?;
+    // Nothing went: a database that was copied without `auto_vacuum` keeps its pages.
+    Ok(if left < free { u64::try_from(left - PAGES).unwrap_or(0) } else { 0 })
 }
 
 /// Removes blobs that nothing names and that are not fresh, and what an interrupted writer left.
