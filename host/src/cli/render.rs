@@ -215,3 +215,113 @@ impl Work<'_> {
         write().with_context(|| events::name_of(&path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = r#"{"type":"System.Flow.Completion","Timestamp":1786500123,"ClientId":"C.1","FlowId":"F.ONE","Flow":{"state":"FINISHED","create_time":1,"request":{"artifacts":["A"]},"artifacts_with_results":["A"]},"results":{"A":{"file":"rows.jsonl"}}}"#;
+
+    struct Site(tempfile::TempDir);
+
+    impl Site {
+        fn new(keys: &str) -> Self {
+            let site = Self(tempfile::tempdir().unwrap());
+            site.write(
+                "bewit.toml",
+                &format!(
+                    "[smtp]\nmailbox = \"mail\"\nfrom = \"Bewit <bewit@example.org>\"\n[outbox]\nurl = \"sqlite:b.db\"\n\
+                     [[rule]]\nname = \"analyst\"\nrecipients = [\"ana@example.org\", \"ola@example.org\"]\n\
+                     delay_threshold = 0\nartifacts_to_alert_on = \"\"\n\
+                     include_result_table_from = [{{ source = \".\", columns = \".\" }}]\n{keys}\n"
+                ),
+            );
+            site.write("rows.jsonl", "{\"k\":\"from the file\"}\n");
+            site
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.0.path().join(name), text).unwrap();
+        }
+
+        fn render(&self, format: Format, rule: Option<&str>, events: &str) -> anyhow::Result<Exit> {
+            self.write("events.jsonl", events);
+            run(RenderArgs {
+                config: ConfigArgs { config: self.0.path().join("bewit.toml") },
+                rule: rule.map(str::to_owned),
+                format,
+                out: Some(self.0.path().join("out")),
+                events: vec![self.0.path().join("events.jsonl")],
+            })
+        }
+
+        fn files(&self) -> Vec<(String, String)> {
+            let mut files: Vec<(String, String)> = fs::read_dir(self.0.path().join("out"))
+                .unwrap()
+                .map(|entry| {
+                    let entry = entry.unwrap();
+                    (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap())
+                })
+                .collect();
+            files.sort();
+            files
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.files().into_iter().map(|(name, _)| name).collect()
+        }
+    }
+
+    #[test]
+    fn each_recipient_has_a_file_and_parts_are_written_once() {
+        let site = Site::new("");
+        assert_eq!(site.render(Format::Eml, None, EVENT).unwrap(), Exit::Done);
+        assert_eq!(site.names(), ["F.ONE_analyst_ana_example.org.eml", "F.ONE_analyst_ola_example.org.eml"]);
+        assert_eq!(site.render(Format::Text, Some("analyst"), EVENT).unwrap(), Exit::Done);
+        assert_eq!(site.render(Format::Html, None, EVENT).unwrap(), Exit::Done);
+        let files = site.files();
+        assert_eq!(files.len(), 4);
+        for (name, text) in &files[0..2] {
+            assert!(name.starts_with("F.ONE_analyst") && text.contains("from the file"), "{name}");
+        }
+        let site = Site::new("delivery = \"shared\"");
+        site.render(Format::Eml, None, EVENT).unwrap();
+        assert_eq!(site.names(), ["F.ONE_analyst.eml"]);
+    }
+
+    #[test]
+    fn bad_lines_do_not_stop_their_neighbours() {
+        let site = Site::new("");
+        let two = EVENT.replace("F.ONE", "F.TWO");
+        let events = format!("{EVENT}\nnot an event\n\n{{\"type\":\"x\"}}\r\n{two}");
+        assert_eq!(site.render(Format::Text, None, &events).unwrap(), Exit::Incomplete);
+        assert_eq!(site.names(), ["F.ONE_analyst.txt", "F.TWO_analyst.txt"]);
+    }
+
+    #[test]
+    fn what_no_rule_mails_is_no_failure_and_no_html_is_one() {
+        let site = Site::new("artifacts_to_ignore = \"^A$\"");
+        assert_eq!(site.render(Format::Text, None, EVENT).unwrap(), Exit::Done);
+        assert!(site.names().is_empty());
+        let site = Site::new("html = false");
+        assert_eq!(site.render(Format::Html, None, EVENT).unwrap(), Exit::Incomplete);
+        assert_eq!(site.render(Format::Text, None, EVENT).unwrap(), Exit::Done);
+    }
+
+    #[test]
+    fn mistakes_are_usage_errors() {
+        let site = Site::new("");
+        let error = site.render(Format::Text, Some("other"), EVENT).unwrap_err();
+        assert!(error.to_string().contains("there is no rule `other`; known are analyst"), "{error}");
+        assert!(error.is::<UsageError>());
+        let site = Site::new("template = \"mine\"");
+        assert!(site.render(Format::Text, None, EVENT).unwrap_err().is::<Diagnostics>());
+    }
+
+    #[test]
+    fn a_flow_id_cannot_leave_the_folder() {
+        let site = Site::new("");
+        site.render(Format::Text, None, &EVENT.replace("F.ONE", "../../F/x")).unwrap();
+        assert_eq!(site.names(), ["F_x_analyst.txt"]);
+    }
+}
