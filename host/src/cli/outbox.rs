@@ -430,7 +430,9 @@ mod tests {
 
     #[test]
     fn the_configuration_is_named_before_or_after() {
-        for words in ["-c x.toml list", "list -c x.toml", "verify --deep --config x.toml", "--config=x.toml retry 1 2.1"] {
+        for words in
+            ["-c x.toml list", "list -c x.toml", "verify --deep --config x.toml", "--config=x.toml retry 1 2.1"]
+        {
             assert_eq!(parse(words).unwrap().config, Path::new("x.toml"), "{words}");
         }
         assert_eq!(parse("list").unwrap().config, Path::new("bewit.toml"));
@@ -440,9 +442,16 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for words in
-            ["", "retry", "cancel", "retry x", "retry 1 --state failed", "list --state sent", "show", "show 1 --raw --json"]
-        {
+        for words in [
+            "",
+            "retry",
+            "cancel",
+            "retry x",
+            "retry 1 --state failed",
+            "list --state sent",
+            "show",
+            "show 1 --raw --json",
+        ] {
             assert!(parse(words).is_err(), "{words}");
         }
         let error = parse("list --state sent").unwrap_err().to_string();
@@ -491,8 +500,7 @@ mod tests {
         };
         block_on(async {
             let config = OutboxConfig { path: path.clone(), retention: Duration::from_secs(86_400), min_free: 0 };
-            let retry =
-                RetryPolicy { waits: vec![Duration::from_secs(3600)], give_up: Duration::from_secs(86_400) };
+            let retry = RetryPolicy { waits: vec![Duration::from_secs(3600)], give_up: Duration::from_secs(86_400) };
             let outbox = Outbox::open(&config, retry, false).await.unwrap();
             let now = Timestamp::now();
             let batch = vec![event(1, mail("one", &["a@example.org", "b@example.org", "c@example.org"]))];
@@ -572,7 +580,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = furnished(dir.path());
         let out = done(&path, "show 1.2");
-        for word in ["mail 1: done␛[2J", "matches the filters", "off     delay_threshold: not set", "451 later", "Subject: one"] {
+        for word in
+            ["mail 1: done␛[2J", "matches the filters", "off     delay_threshold: not set", "451 later", "Subject: one"]
+        {
             assert!(out.contains(word), "{word:?} is not in {out}");
         }
         assert!(!out.contains('\u{1b}'));
@@ -591,7 +601,10 @@ mod tests {
         assert_eq!(exit.unwrap(), Exit::Incomplete);
         assert_eq!(out, "1.1: queued again: a@example.org\n");
         assert_eq!(done(&path, "retry --state deferred"), "1.2: queued again: b@example.org\n");
-        assert_eq!(done(&path, "cancel 1 2"), "1: cancelled: a@example.org, b@example.org\n2: cancelled: d@example.org\n");
+        assert_eq!(
+            done(&path, "cancel 1 2"),
+            "1: cancelled: a@example.org, b@example.org\n2: cancelled: d@example.org\n"
+        );
         assert_eq!(done(&path, "retry --state held"), "");
         let out = done(&path, "verify");
         assert!(out.contains("4 = 0 queued + 0 leased + 0 held + 1 sent + 0 dead + 3 cancelled"), "{out}");
@@ -602,7 +615,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = furnished(dir.path());
         let out = done(&path, "verify --deep");
-        assert!(out.contains("2 accepted = 0 filtered + 2 grouped + 0 quarantined") && out.ends_with("\nok\n"), "{out}");
+        assert!(
+            out.contains("2 accepted = 0 filtered + 2 grouped + 0 quarantined") && out.ends_with("\nok\n"),
+            "{out}"
+        );
         let value: serde_json::Value = serde_json::from_str(&done(&path, "verify --json")).unwrap();
         assert_eq!((value["ok"].as_bool(), value["sums"]["recipients"].as_i64()), (Some(true), Some(4)));
         block_on(async {
