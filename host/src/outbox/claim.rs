@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
+use super::command::Effects;
 use super::schedule::{self, Next};
 use super::sql::{ids, millis, timestamp, visible};
 use super::state::{Move, State};
-use super::writer::Effects;
 use super::{Attempt, JobRecipient};
 use crate::config::RetryPolicy;
 
@@ -30,11 +30,10 @@ pub(super) async fn claim(conn: &mut SqliteConnection, limit: usize, now: i64) -
     let mut mails: Vec<i64> = Vec::new();
     if limit > 0 {
         // Read in the order of the index, and no further than needed: cheap however many are queued.
-        let mut due = sqlx::query_as::<_, (i64,)>(
-            "SELECT mail FROM recipient WHERE next_at <= ? ORDER BY next_at, mail",
-        )
-        .bind(now)
-        .fetch(&mut *conn);
+        let mut due =
+            sqlx::query_as::<_, (i64,)>("SELECT mail FROM recipient WHERE next_at <= ? ORDER BY next_at, mail")
+                .bind(now)
+                .fetch(&mut *conn);
         let mut seen = std::collections::HashSet::new();
         while let Some((mail,)) = due.try_next().await? {
             if seen.contains(&mail) {
@@ -199,7 +198,10 @@ fn ending(attempt: &Attempt, row: &Row, retry: &RetryPolicy, now: i64) -> Ending
                 Next::At(at) => Ending { next_at: Some(millis(at)), ..end(Move::Defer, reason) },
                 Next::GiveUp => {
                     let days = retry.give_up.as_secs_f64() / 86_400.0;
-                    end(Move::Fail, &format!("given up after {attempts} attempts in {days:.1} days; the last: {reason}"))
+                    end(
+                        Move::Fail,
+                        &format!("given up after {attempts} attempts in {days:.1} days; the last: {reason}"),
+                    )
                 }
             }
         }
@@ -254,13 +256,12 @@ pub(super) async fn expire(
     before: i64,
     effects: &mut Effects,
 ) -> Result<u64, sqlx::Error> {
-    let returned = sqlx::query(
-        "UPDATE recipient SET state = 'queued', next_at = updated WHERE state = 'sending' AND updated < ?",
-    )
-    .bind(before)
-    .execute(conn)
-    .await?
-    .rows_affected();
+    let returned =
+        sqlx::query("UPDATE recipient SET state = 'queued', next_at = updated WHERE state = 'sending' AND updated < ?")
+            .bind(before)
+            .execute(conn)
+            .await?
+            .rows_affected();
     effects.wakes |= returned > 0;
     Ok(returned)
 }

@@ -64,12 +64,7 @@ pub(super) fn encode(body: &[Segment]) -> io::Result<Encoded> {
             return Err(invalid(format!("a mail body is over {LIMIT} bytes without its attachments")));
         }
     }
-    Ok(Encoded {
-        sha256: hex(&Sha256::digest(&segments)),
-        segments,
-        size: body.iter().map(Segment::len).sum(),
-        blobs,
-    })
+    Ok(Encoded { sha256: hex(&Sha256::digest(&segments)), segments, size: body.iter().map(Segment::len).sum(), blobs })
 }
 
 /// Reads a stored body.

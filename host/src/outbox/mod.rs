@@ -6,6 +6,7 @@
 
 mod accept;
 mod claim;
+mod command;
 mod content;
 mod digest;
 pub mod hand;

@@ -14,8 +14,7 @@ pub(super) fn millis(at: Timestamp) -> i64 {
 
 /// A stored time.
 pub(super) fn timestamp(millis: i64) -> Timestamp {
-    Timestamp::from_millisecond(millis)
-        .unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 /// Row ids as a JSON array, for `json_each`: one statement for any number of rows.
@@ -121,7 +120,9 @@ mod tests {
     fn replies_are_legible_and_short() {
         assert_eq!(visible("250-one\r\n250 two\r\n"), "250-one / 250 two");
         assert_eq!(visible("a\0b\x1b[31m\u{202e}c\u{7f}\u{85}"), "a␀b␛[31m\\u{202e}c␡\\u{85}");
-        for text in ["x".repeat(5000), "ä".repeat(5000), "\u{202e}".repeat(5000), "\n".repeat(5000) + "x", "x\n".repeat(5000)] {
+        for text in
+            ["x".repeat(5000), "ä".repeat(5000), "\u{202e}".repeat(5000), "\n".repeat(5000) + "x", "x\n".repeat(5000)]
+        {
             let short = visible(&text);
             assert!(short.len() <= REPLY_LIMIT, "{}", short.len());
             assert!(short.ends_with('…'));

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::OutboxError;
+use super::command::Effects;
 use super::sql::ids;
-use super::writer::Effects;
 use crate::blob::BlobStore;
 
 /// How long a key is known at least.
@@ -55,22 +55,20 @@ pub(super) async fn apply(
     if !events.is_empty() {
         remove_events(conn, events.into_iter().map(|(event,)| event), effects).await?;
     }
-    let keys = sqlx::query(
-        "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE swept = 1 AND received < ? LIMIT ?)",
-    )
-    .bind(known)
-    .bind(EVENTS)
-    .execute(&mut *conn)
-    .await?
-    .rows_affected();
-    effects.tally.events_removed += signed(keys);
-    let rejected =
-        sqlx::query("DELETE FROM rejected WHERE id IN (SELECT id FROM rejected WHERE received < ? LIMIT ?)")
-            .bind(cutoff)
+    let keys =
+        sqlx::query("DELETE FROM event WHERE id IN (SELECT id FROM event WHERE swept = 1 AND received < ? LIMIT ?)")
+            .bind(known)
             .bind(EVENTS)
             .execute(&mut *conn)
             .await?
             .rows_affected();
+    effects.tally.events_removed += signed(keys);
+    let rejected = sqlx::query("DELETE FROM rejected WHERE id IN (SELECT id FROM rejected WHERE received < ? LIMIT ?)")
+        .bind(cutoff)
+        .bind(EVENTS)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
     effects.tally.rejected_removed += signed(rejected);
     removed += keys + rejected;
     Ok(removed)
@@ -117,11 +115,10 @@ async fn remove_events(
         .fetch_all(&mut *conn)
         .await?;
         let empty = ids(empty.into_iter().map(|(digest,)| digest));
-        let mails: Vec<(i64,)> =
-            sqlx::query_as("SELECT id FROM mail WHERE digest IN (SELECT value FROM json_each(?))")
-                .bind(&empty)
-                .fetch_all(&mut *conn)
-                .await?;
+        let mails: Vec<(i64,)> = sqlx::query_as("SELECT id FROM mail WHERE digest IN (SELECT value FROM json_each(?))")
+            .bind(&empty)
+            .fetch_all(&mut *conn)
+            .await?;
         remove_mails(conn, mails.into_iter().map(|(mail,)| mail), effects).await?;
         sqlx::query("DELETE FROM digest WHERE id IN (SELECT value FROM json_each(?))")
             .bind(&empty)
@@ -187,9 +184,7 @@ pub(super) async fn vacuum(conn: &mut SqliteConnection) -> Result<u64, sqlx::Err
 /// Removes blobs that nothing names and that are not fresh, and what an interrupted writer left.
 pub(super) async fn blobs(pool: &SqlitePool, blobs: &BlobStore) -> Result<u64, OutboxError> {
     let store = blobs.clone();
-    let old = tokio::task::spawn_blocking(move || store.older_than(stale()))
-        .await
-        .map_err(std::io::Error::other)??;
+    let old = tokio::task::spawn_blocking(move || store.older_than(stale())).await.map_err(std::io::Error::other)??;
     let mut removed = 0;
     for group in old.chunks(200) {
         let names = serde_json::to_string(group).map_err(std::io::Error::other)?;

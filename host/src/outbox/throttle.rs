@@ -56,9 +56,12 @@ pub fn decide(mode: Throttle, interval: Duration, stamp: Stamp, now: Timestamp) 
     match mode {
         Throttle::Delay => (Slot::Send(free), Some(free)),
         Throttle::Digest => (Slot::Gather(free), None),
-        Throttle::Drop => {
-            (Slot::Drop(format!("inside `send_interval`: the rule's last mail was at {last}, the next may be at {free}")), None)
-        }
+        Throttle::Drop => (
+            Slot::Drop(format!(
+                "inside `send_interval`: the rule's last mail was at {last}, the next may be at {free}"
+            )),
+            None,
+        ),
     }
 }
 

@@ -294,7 +294,8 @@ async fn contents(
     let mut wrong = Vec::new();
     {
         let mut rows =
-            sqlx::query_as::<_, (i64, String, i64, Vec<u8>)>("SELECT id, sha256, size, segments FROM content").fetch(&mut *conn);
+            sqlx::query_as::<_, (i64, String, i64, Vec<u8>)>("SELECT id, sha256, size, segments FROM content")
+                .fetch(&mut *conn);
         while let Some((id, sha256, size, segments)) = rows.try_next().await? {
             let listed = listed_of.remove(&id).unwrap_or_default();
             if hex(&Sha256::digest(&segments)) != sha256 {

@@ -47,7 +47,8 @@ async fn a_repeat_is_known_and_another_body_is_a_conflict() {
         }
         other
     };
-    let batch = vec![simple(1, &["a@example.org"]), simple(1, &["a@example.org"]), other(), simple(2, &["a@example.org"])];
+    let batch =
+        vec![simple(1, &["a@example.org"]), simple(1, &["a@example.org"]), other(), simple(2, &["a@example.org"])];
     assert_eq!(
         accept(&outbox, batch, at(0)).await,
         [Receipt::Stored, Receipt::Duplicate, Receipt::Conflict, Receipt::Stored]
@@ -104,7 +105,10 @@ async fn every_decision_and_rejection_is_kept_with_its_reason() {
     outbox.forget_position("spool x.jsonl 42").await.unwrap();
     assert_eq!(outbox.position("spool x.jsonl 42").await.unwrap(), 0);
     outbox.close().await;
-    assert_eq!(number(&rig, "SELECT count(*) FROM decision WHERE disposition IN ('skipped', 'error', 'mailed')").await, 3);
+    assert_eq!(
+        number(&rig, "SELECT count(*) FROM decision WHERE disposition IN ('skipped', 'error', 'mailed')").await,
+        3
+    );
     assert_eq!(number(&rig, "SELECT count(*) FROM rejected WHERE reason = 'no JSON␀' AND offset = 7").await, 1);
 }
 
@@ -246,7 +250,10 @@ async fn what_is_no_sound_outbox_is_refused_with_what_to_do() {
         ("truncated to half a header", bytes[..50].to_vec()),
         ("garbage", garbage),
         ("no header", header),
-        ("text", b"this is no database, but a text that is longer than the header of one; surely, a hundred bytes".repeat(3)),
+        (
+            "text",
+            b"this is no database, but a text that is longer than the header of one; surely, a hundred bytes".repeat(3),
+        ),
     ] {
         let rig = Rig::new();
         std::fs::write(rig.database(), &damaged).unwrap();

@@ -3,7 +3,11 @@
 use super::*;
 
 fn attachment(outbox: &Outbox, text: &str) -> Attachment {
-    Attachment { name: "rows.jsonl".into(), content_type: "application/jsonl".into(), blob: blob(outbox, text.as_bytes()) }
+    Attachment {
+        name: "rows.jsonl".into(),
+        content_type: "application/jsonl".into(),
+        blob: blob(outbox, text.as_bytes()),
+    }
 }
 
 #[tokio::test]
@@ -36,7 +40,7 @@ async fn what_falls_inside_the_interval_is_gathered_and_closed_once() {
     assert_eq!(events, ["root/C.2/F.2", "root/C.3/F.3"]);
     let item = &job.items[0];
     assert_eq!(item.gathered.view, "{\"number\":2}");
-    assert_eq!(item.gathered.attachments, [rows.clone()]);
+    assert_eq!(item.gathered.attachments, std::slice::from_ref(&rows));
     assert_eq!(item.mails.len(), 1);
     assert_eq!(item.mails[0].message_id, "m2@bewit.test");
     assert_eq!(item.mails[0].recipients, ["a@example.org"]);
@@ -74,7 +78,8 @@ async fn what_falls_inside_the_interval_is_gathered_and_closed_once() {
 async fn a_digest_of_one_sends_its_own_mail_unchanged() {
     let rig = Rig::new();
     let outbox = rig.open().await;
-    accept(&outbox, vec![gathering(1, &["a@example.org"], vec![]), gathering(2, &["a@example.org"], vec![])], at(0)).await;
+    accept(&outbox, vec![gathering(1, &["a@example.org"], vec![]), gathering(2, &["a@example.org"], vec![])], at(0))
+        .await;
     let mut jobs = outbox.due_digests(at(60), false).await.unwrap();
     let item = jobs[0].items.remove(0);
     let own = item.mails[0].clone();

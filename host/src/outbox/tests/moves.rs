@@ -110,7 +110,10 @@ async fn it_gives_up_by_age_and_keeps_the_last_reason() {
     let age = now.duration_since(at(0)).as_secs();
     assert!((3600..=3600 + 144).contains(&age), "gave up after {age} s");
     outbox.close().await;
-    let lost = number(&rig, "SELECT count(*) FROM recipient WHERE state = 'failed' AND reason LIKE 'given up after %the last: 451 attempt %'");
+    let lost = number(
+        &rig,
+        "SELECT count(*) FROM recipient WHERE state = 'failed' AND reason LIKE 'given up after %the last: 451 attempt %'",
+    );
     assert_eq!(lost.await, 1);
     assert_eq!(number(&rig, "SELECT count(*) FROM attempt").await, i64::from(attempts));
 }
@@ -139,7 +142,8 @@ async fn after_a_crash_what_was_in_flight_is_sent_again_or_held() {
         assert_eq!(names, wanted, "hold: {hold}");
         assert!(!report(&outbox, &jobs[1], Attempt::Delivered("250".into()), at(3)).await, "a ghost reported");
         outbox.close().await;
-        let held = number(&rig, "SELECT count(*) FROM recipient WHERE state = 'held' AND reason LIKE '%final dot%'").await;
+        let held =
+            number(&rig, "SELECT count(*) FROM recipient WHERE state = 'held' AND reason LIKE '%final dot%'").await;
         assert_eq!(held, i64::from(hold));
         let logged = number(&rig, "SELECT count(*) FROM attempt WHERE outcome IN ('held', 'interrupted')").await;
         assert_eq!(logged, 1);
@@ -241,7 +245,8 @@ async fn delayed_mails_have_slots_of_their_own() {
     let rig = Rig::new();
     let outbox = rig.open().await;
     let delayed = |number: u32| {
-        let mails = vec![mail(&format!("a{number}"), &["a@example.org"]), mail(&format!("b{number}"), &["b@example.org"])];
+        let mails =
+            vec![mail(&format!("a{number}"), &["a@example.org"]), mail(&format!("b{number}"), &["b@example.org"])];
         let mut outcome = outcome("slow", Verdict::Notify, mails);
         outcome.throttle = (Throttle::Delay, Duration::from_secs(60));
         event(number, vec![outcome])
@@ -272,7 +277,8 @@ async fn what_is_dropped_is_recorded() {
     accept(&outbox, vec![limited(1), limited(2)], at(0)).await;
     accept(&outbox, vec![limited(3)], at(60)).await;
     assert_eq!(outbox.claim(10, at(60)).await.unwrap().len(), 2);
-    let recorded = number(&rig, "SELECT count(*) FROM decision WHERE disposition = 'throttled' AND note LIKE '%send_interval%'");
+    let recorded =
+        number(&rig, "SELECT count(*) FROM decision WHERE disposition = 'throttled' AND note LIKE '%send_interval%'");
     assert_eq!(recorded.await, 1);
     outbox.close().await;
 }
@@ -285,7 +291,10 @@ async fn a_stored_mail_that_is_damaged_does_not_block_the_others() {
     tamper(&rig, "UPDATE content SET segments = x'09' WHERE id = 1").await;
     let jobs = outbox.claim(10, at(1)).await.unwrap();
     assert_eq!(jobs.len(), 1);
-    assert_eq!(number(&rig, "SELECT count(*) FROM recipient WHERE state = 'failed' AND reason LIKE '%damaged%'").await, 1);
+    assert_eq!(
+        number(&rig, "SELECT count(*) FROM recipient WHERE state = 'failed' AND reason LIKE '%damaged%'").await,
+        1
+    );
     outbox.close().await;
 }
 

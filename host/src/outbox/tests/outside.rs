@@ -78,16 +78,22 @@ async fn tampering_is_found() {
         ("UPDATE decision SET disposition = 'throttled', mails = 0 WHERE event = 2", "decision"),
         ("UPDATE recipient SET state = 'delivered', next_at = NULL WHERE state = 'queued'", "without a reply"),
         ("UPDATE recipient SET state = 'queued', next_at = 0 WHERE state = 'delivered'", "something else happened"),
-        ("PRAGMA ignore_check_constraints = 1; UPDATE recipient SET state = 'sent' WHERE id = 1", "no state that there is"),
+        (
+            "PRAGMA ignore_check_constraints = 1; UPDATE recipient SET state = 'sent' WHERE id = 1",
+            "no state that there is",
+        ),
         ("UPDATE content SET segments = CAST(segments || x'00' AS BLOB) WHERE id = 1", "not those that were stored"),
         ("UPDATE content SET size = size + 1 WHERE id = 1", "its size"),
         ("UPDATE mail SET head = x'00' WHERE id = 1", "its size"),
         ("DELETE FROM content WHERE id = 1", "its size"),
         ("DELETE FROM content_blob", "attachments are not those"),
         ("DELETE FROM tally", "totals"),
-        ("DROP INDEX mail_decision; CREATE INDEX mail_decision ON mail (decision) WHERE decision < 0; \
+        (
+            "DROP INDEX mail_decision; CREATE INDEX mail_decision ON mail (decision) WHERE decision < 0; \
           PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = 'CREATE INDEX mail_decision ON mail (decision)' \
-          WHERE name = 'mail_decision'", "database:"),
+          WHERE name = 'mail_decision'",
+            "database:",
+        ),
     ] {
         let rig = Rig::new();
         furnished(&rig).await.close().await;
@@ -139,7 +145,9 @@ async fn a_look_sees_every_recipient() {
     let all: Vec<_> = lines(&rig, Filter::default())
         .await
         .iter()
-        .map(|line| format!("{} {} {} {} {} {}", line.id(), line.state, line.address, line.rule, line.event, line.attempts))
+        .map(|line| {
+            format!("{} {} {} {} {} {}", line.id(), line.state, line.address, line.rule, line.event, line.attempts)
+        })
         .collect();
     assert_eq!(
         all,
@@ -243,5 +251,8 @@ async fn a_person_waits_for_a_long_transaction_and_then_gives_up_with_a_sentence
     let error = act(&rig.database(), Action::Retry, &[target], at(9)).await.unwrap_err();
     assert!(error.to_string().contains("another process"), "{error}");
     tx.rollback().await.unwrap();
-    assert!(matches!(act(&rig.database(), Action::Retry, &[target], at(9)).await.unwrap().unwrap()[0], Handled::Done(_)));
+    assert!(matches!(
+        act(&rig.database(), Action::Retry, &[target], at(9)).await.unwrap().unwrap()[0],
+        Handled::Done(_)
+    ));
 }
