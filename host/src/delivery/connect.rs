@@ -96,10 +96,22 @@ impl From<Fault> for OpenError {
 }
 
 impl OpenError {
-    /// Whether waiting may help, or somebody must do something.
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Setup(SetupError::Fault(fault)) => !matches!(fault.cause, Cause::Tls(_) | Cause::OutOfTurn),
+            Self::Setup(SetupError::Refused { reply, .. }) => reply.class() == 4,
+            _ => false,
+        }
+    }
+
+    /// Whether waiting may help, or somebody must do something. A login that does not succeed, for whatever reason, is
+    /// the login's.
     #[must_use]
     pub fn trouble(&self) -> Trouble {
         match self {
+            _ if self.phase() == Phase::Auth => Trouble::Refuses,
             Self::Setup(SetupError::Fault(fault)) => match fault.cause {
                 Cause::Tls(_) | Cause::OutOfTurn => Trouble::Refuses,
                 _ => Trouble::Unreachable,

@@ -107,7 +107,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
 
     async fn no_session(&self, job: Arc<Job>, waiting: Vec<JobRecipient>, none: NoSession) -> Result<(), OutboxError> {
         match none {
-            NoSession::Down(down) => self.set_back(&job, &waiting, &down).await,
+            NoSession::Down(down, tried) => self.set_back(&job, &waiting, &down, tried).await,
             NoSession::Crowded => {
                 let mut job = Arc::unwrap_or_clone(job);
                 job.recipients = waiting;
@@ -289,13 +289,13 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
                     return Attempt::Failed(reason);
                 }
                 match self.relay.down() {
-                    Some(down) => self.set_back_one(job, to, &down),
+                    Some(down) => self.set_back_one(job, to, &down, true),
                     None => Attempt::Deferred(reason),
                 }
             }
             Class::Relay => {
                 let down = self.relay.fell(now, Trouble::Refuses, &said(phase, reply));
-                self.set_back_one(job, to, &down)
+                self.set_back_one(job, to, &down, true)
             }
             _ => Attempt::Deferred(said(phase, reply)),
         }

@@ -4,11 +4,12 @@
 //! tries to get one, so that a server that is down sees one attempt and not `connections` of them. A lane that runs out
 //! of mails gives its session back; it is parked for [`PARK`], then closed with QUIT.
 //!
-//! What becomes of a mail when no session can be had (`set_back`): its first such attempt counts and is deferred by the
-//! retry list with the reason. After that, as long as the server is down, a mail that served as a probe is deferred only
-//! if its next wait is no longer than the wait between probes; else it stays queued and the attempt does not count. So an
-//! outage pushes no mail far into the future, and the queue moves as soon as the server is back. A server that refuses
-//! us counts no attempts at all. Whatever happens, a mail past `give_up` is given up.
+//! What becomes of the mail in hand when no session can be had (`set_back`): its first such attempt counts and is
+//! deferred by the retry list with the reason. After that, a mail that serves as a probe of a server that is away is
+//! deferred only if its next wait is no longer than the wait between probes; else it stays queued and the attempt does
+//! not count. So an outage pushes no mail far into the future, and the queue moves as soon as the server is back. A server
+//! that refuses us counts no attempts at all, and neither does a mail that was claimed and not tried. Whatever happens, a
+//! mail past `give_up` is given up.
 
 use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
@@ -90,8 +91,8 @@ impl Drop for Seat {
 
 /// Why a lane has no session.
 pub(super) enum NoSession {
-    /// The server is down.
-    Down(Down),
+    /// The server is down; whether that was found out just now.
+    Down(Down, bool),
     /// It has sessions enough of us.
     Crowded,
     /// We stop.
@@ -293,12 +294,12 @@ impl<Q: Queue, D: Dial> Dispatcher<Q, D> {
     async fn set_back_ready(&self, down: &Down) -> Result<(), OutboxError> {
         let jobs = std::mem::take(&mut *lock(&self.shared.ready));
         for job in jobs {
-            self.shared.set_back(&job, &job.recipients, down).await?;
+            self.shared.set_back(&job, &job.recipients, down, false).await?;
         }
         // A probe that was given up for its age: others may have waited as long.
         while self.shared.drain.is_none() && self.shared.aged.swap(false, Ordering::AcqRel) {
             for job in self.shared.queue.claim(CLAIM, self.shared.queue.now()).await? {
-                self.shared.set_back(&job, &job.recipients, down).await?;
+                self.shared.set_back(&job, &job.recipients, down, false).await?;
             }
         }
         Ok(())
@@ -414,7 +415,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             gate = gate => gate,
         };
         if let Some(down) = self.relay.down().filter(|_| !probe) {
-            return Err(NoSession::Down(down));
+            return Err(NoSession::Down(down, false));
         }
         // The limit may have been lowered by whoever came through the gate before.
         if self.live.load(Ordering::Acquire) >= self.relay.limit(Instant::now()) {
@@ -443,12 +444,12 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             Err(error) => {
                 let (trouble, now) = (error.trouble(), Instant::now());
                 let open = self.live.load(Ordering::Acquire);
-                if trouble == Trouble::Unreachable && open > 0 {
+                if error.is_passing() && open > 0 {
                     tracing::debug!(%server, %error, "no further session");
                     self.relay.crowded(now, open);
                     return Err(NoSession::Crowded);
                 }
-                Err(NoSession::Down(self.relay.fell(now, trouble, &error.to_string())))
+                Err(NoSession::Down(self.relay.fell(now, trouble, &error.to_string()), true))
             }
         }
     }
@@ -468,12 +469,18 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
     }
 
     /// What becomes of recipients when there is no session; see the head of this file.
-    pub(super) async fn set_back(&self, job: &Job, to: &[JobRecipient], down: &Down) -> Result<(), OutboxError> {
-        let outcomes = to.iter().map(|to| (to.id, self.set_back_one(job, to, down))).collect();
+    pub(super) async fn set_back(
+        &self,
+        job: &Job,
+        to: &[JobRecipient],
+        down: &Down,
+        tried: bool,
+    ) -> Result<(), OutboxError> {
+        let outcomes = to.iter().map(|to| (to.id, self.set_back_one(job, to, down, tried))).collect();
         self.report(job, outcomes, &down.reason).await
     }
 
-    pub(super) fn set_back_one(&self, job: &Job, to: &JobRecipient, down: &Down) -> Attempt {
+    pub(super) fn set_back_one(&self, job: &Job, to: &JobRecipient, down: &Down, tried: bool) -> Attempt {
         let (now, later) = self.now_and_later();
         let attempts = usize::try_from(to.attempts).unwrap_or(usize::MAX);
         let wait = self.retry.waits.get(attempts).or(self.retry.waits.last()).copied().unwrap_or_default();
@@ -482,7 +489,9 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             return Attempt::Deferred(down.reason.clone());
         }
         match down.trouble {
-            Trouble::Unreachable if attempts == 0 || wait <= PROBE_CAP => Attempt::Deferred(down.reason.clone()),
+            Trouble::Unreachable if tried && (attempts == 0 || wait <= PROBE_CAP) => {
+                Attempt::Deferred(down.reason.clone())
+            }
             _ if self.drain.is_some() => Attempt::Released(later),
             _ => Attempt::Released(now + down.next.saturating_duration_since(Instant::now())),
         }

@@ -184,10 +184,10 @@ impl Server {
                 tokio::time::sleep(wait).await;
                 act = *then;
             }
-            let (text, close, upgrade) = match act {
-                Act::Say(text) => (text, false, false),
-                Act::SayAndClose(text) => (text, true, false),
-                Act::StartTls(text) => (text, false, true),
+            let (text, written, close, upgrade) = match act {
+                Act::Say(text) => (text, false, false, false),
+                Act::SayAndClose(text) => (text, false, true, false),
+                Act::StartTls(text) => (text, false, false, true),
                 Act::Close | Act::Refuse => return Ok(()),
                 Act::Hang => std::future::pending().await,
                 Act::After(..) => unreachable!(),
@@ -196,13 +196,13 @@ impl Server {
                         tokio::time::sleep(wait).await;
                         stream.write_all(&[byte]).await?;
                     }
-                    (String::new(), false, false)
+                    (text, true, false, false)
                 }
                 Act::Flood(text) => loop {
                     stream.write_all(text.as_bytes()).await?;
                 },
             };
-            if !text.is_empty() {
+            if !written {
                 stream.write_all(format!("{text}\r\n").as_bytes()).await?;
                 stream.flush().await?;
             }
