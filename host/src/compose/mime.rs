@@ -58,7 +58,7 @@ pub fn body(draft: &Draft) -> (Vec<u8>, Arc<Vec<Segment>>) {
 #[must_use]
 pub fn mail(head: &Letterhead<'_>, draft: &Draft, content: &(Vec<u8>, Arc<Vec<Segment>>), to: &[Address]) -> NewMail {
     let sender = bare(&head.from.address);
-    let domain = domain_of(&sender);
+    let domain = head.from.domain();
     let id = message_id(domain);
     let subject = text::fit(&text::one_line(&draft.subject), super::SUBJECT_LIMIT).into_owned();
     let recipients: Vec<String> = to.iter().map(|address| bare(address.as_str())).collect();
@@ -229,10 +229,6 @@ fn mailbox(used: usize, name: &str, address: &str) -> String {
 /// What must be on one line of a header and is not encoded: controls and blanks never get through.
 fn bare(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect()
-}
-
-fn domain_of(address: &str) -> &str {
-    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 /// A domain that can stand in an identifier: Message-ID and List-Id must be ASCII.

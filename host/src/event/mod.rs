@@ -93,6 +93,13 @@ impl FlowCompletion {
         self.key.flow_id.ends_with(".H") || self.hunt.is_some()
     }
 
+    /// Seconds from the client's enrolment to the beginning of the flow; `None` when one of them is not known.
+    #[must_use]
+    pub fn client_age(&self) -> Option<i64> {
+        let enrolled = self.client.as_ref()?.first_seen_at?;
+        Some(self.flow.begun()?.unix().saturating_sub(enrolled.unix()))
+    }
+
     /// The hunt's id: what the event carries, else derived (`F.X.H` belongs to `H.X`).
     #[must_use]
     pub fn hunt_id(&self) -> Option<String> {
@@ -122,6 +129,26 @@ pub enum FlowState {
     Unresponsive,
     /// 6
     Waiting,
+}
+
+impl FlowState {
+    /// Every state, at its number.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Unset, Self::Running, Self::Finished, Self::Error, Self::InProgress, Self::Unresponsive, Self::Waiting];
+
+    /// Its name in Velociraptor's protocol.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unset => "UNSET",
+            Self::Running => "RUNNING",
+            Self::Finished => "FINISHED",
+            Self::Error => "ERROR",
+            Self::InProgress => "IN_PROGRESS",
+            Self::Unresponsive => "UNRESPONSIVE",
+            Self::Waiting => "WAITING",
+        }
+    }
 }
 
 /// A collection context (`ArtifactCollectorContext`). Missing fields are zero or empty.
@@ -164,6 +191,19 @@ impl Flow {
     #[must_use]
     pub fn failed(&self) -> bool {
         self.state != FlowState::Finished
+    }
+
+    /// Whether the status says that somebody cancelled it (VQL `Status =~ "^Cancelled"`: at its start, in any case).
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        const WORD: &[u8] = b"Cancelled";
+        self.status.as_bytes().get(..WORD.len()).is_some_and(|start| start.eq_ignore_ascii_case(WORD))
+    }
+
+    /// When it began: by the client's clock or, if it never started, by the server's.
+    #[must_use]
+    pub fn begun(&self) -> Option<Moment> {
+        self.start_time.or(self.create_time)
     }
 }
 

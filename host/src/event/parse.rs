@@ -212,22 +212,15 @@ fn flow(value: &RawValue) -> Result<Flow> {
 
 /// A state by its number or its name.
 fn state(value: &RawValue) -> Result<FlowState> {
-    const STATES: [(&str, FlowState); 7] = [
-        ("UNSET", FlowState::Unset),
-        ("RUNNING", FlowState::Running),
-        ("FINISHED", FlowState::Finished),
-        ("ERROR", FlowState::Error),
-        ("IN_PROGRESS", FlowState::InProgress),
-        ("UNRESPONSIVE", FlowState::Unresponsive),
-        ("WAITING", FlowState::Waiting),
-    ];
     let named = text(value)?;
-    let named = named.as_deref().and_then(|name| STATES.iter().find(|state| state.0.eq_ignore_ascii_case(name.trim())));
-    if let Some((_, state)) = named {
+    let named = named
+        .as_deref()
+        .and_then(|name| FlowState::ALL.iter().find(|state| state.name().eq_ignore_ascii_case(name.trim())));
+    if let Some(state) = named {
         return Ok(*state);
     }
-    let numbered = usize::try_from(integer(value)?).ok().and_then(|number| STATES.get(number));
-    Ok(numbered.map_or(FlowState::Unset, |(_, state)| *state))
+    let numbered = usize::try_from(integer(value)?).ok().and_then(|number| FlowState::ALL.get(number));
+    Ok(numbered.copied().unwrap_or_default())
 }
 
 fn request(value: &RawValue, flow: &mut Flow) -> Result<()> {

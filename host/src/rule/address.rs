@@ -124,6 +124,12 @@ impl Mailbox {
         let name = display_name(name.trim()).map_err(fault)?;
         Ok(Self { name, address: address.text })
     }
+
+    /// What stands after the `@`.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.address.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
 }
 
 fn folded(domain: &str) -> impl Iterator<Item = char> {
@@ -196,28 +202,7 @@ fn check_domain(domain: &str) -> Result<(), &'static str> {
 }
 
 fn is_atom_text(character: char) -> bool {
-    is_letter(character)
-        || matches!(
-            character,
-            '!' | '#'
-                | '$'
-                | '%'
-                | '&'
-                | '\''
-                | '*'
-                | '+'
-                | '-'
-                | '/'
-                | '='
-                | '?'
-                | '^'
-                | '_'
-                | '`'
-                | '{'
-                | '|'
-                | '}'
-                | '~'
-        )
+    is_letter(character) || "!#$%&'*+-/=?^_`{|}~".contains(character)
 }
 
 /// Letters, digits and the marks that letters are composed with.

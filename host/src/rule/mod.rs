@@ -84,6 +84,14 @@ pub struct Rule {
     pub delivery: Delivery,
 }
 
+impl Rule {
+    /// `attachments_max_mib` in bytes.
+    #[must_use]
+    pub fn attachments_limit(&self) -> u64 {
+        self.attachments_max_mib.saturating_mul(1 << 20)
+    }
+}
+
 /// One row of `notify_executor_domains`.
 #[derive(Debug, Clone)]
 pub struct ExecutorDomain {

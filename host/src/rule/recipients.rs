@@ -10,7 +10,7 @@ use crate::event::FlowCompletion;
 use crate::text::{Shown, count};
 
 /// The user that Velociraptor enrols clients with; nobody reads its mail.
-const INTERROGATION: &str = "InterrogationService";
+pub(super) const INTERROGATION: &str = "InterrogationService";
 
 /// Recipients, and what each source of them said.
 #[derive(Debug, Clone)]
