@@ -9,14 +9,15 @@ use std::io::{self, Write};
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
+use super::human;
 use super::tables::sources;
 use super::view::AttachedFile;
-use super::{human, text};
 use crate::blob::{BlobRef, BlobStore, BlobWriter};
 use crate::event::FlowCompletion;
 use crate::event::rows::{ResultSet, Row};
 use crate::facts::{RowReader, Rows, RowsError};
 use crate::rule::{AttachmentFormat, ResultAttachment, Rule};
+use crate::text;
 
 pub(crate) use self::name::distinct;
 

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::human;
 use super::links::Links;
 use super::view::{Fact, Named, Outcome, UploadedFile, Uploads, Value, View};
-use super::{human, text};
 use crate::event::FlowCompletion;
 use crate::rule::{Decision, Rule};
+use crate::text;
 
 /// Characters of a name that an endpoint or a user chose. DNS names end at 253.
 const NAME: usize = 300;

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use super::attachments::{Attachment, distinct};
 use super::templates::{DIGEST_SET, Slot};
 use super::view::{AttachedFile, DigestView, Outcome, View};
-use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, human, text};
+use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, human};
 use crate::rule::Rule;
+use crate::text;
 
 /// Octets that the result tables of a digest may take, as an estimate.
 const TABLES: usize = 768 * 1024;

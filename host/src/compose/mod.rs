@@ -12,7 +12,6 @@ pub mod mime;
 mod samples;
 pub mod tables;
 pub mod templates;
-pub mod text;
 pub mod view;
 
 #[cfg(test)]
@@ -31,6 +30,7 @@ use crate::facts::RowReader;
 use crate::mail::NewMail;
 use crate::rule::address::Address;
 use crate::rule::{Decision, Delivery, Rule};
+use crate::text;
 
 /// Characters of a subject.
 pub const SUBJECT_LIMIT: usize = 200;

@@ -1,7 +1,7 @@
 //! The domain: what Bewit hears of. Pure data, no I/O.
 //!
 //! [`line`] admits a line of bytes (limits on length, depth and nodes), [`parse`] turns it into a [`FlowCompletion`],
-//! whatever of Velociraptor's JSON encodings it is written in. [`samples()`] ship with Bewit; [`schema`] describes an event
+//! whatever of Velociraptor's JSON encodings it is written in; [`read`] does both. [`samples()`] ship with Bewit; [`schema`] describes an event
 //! to editors and to those who write events.
 
 mod lenient;
@@ -16,10 +16,31 @@ use std::fmt;
 
 use indexmap::IndexMap;
 
+use self::line::{LineError, LineLimits};
+use self::parse::EventError;
 use self::rows::ResultSet;
 use self::time::Moment;
 
 pub use self::samples::samples;
+
+/// Why bytes are no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoEvent {
+    /// Not admitted.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// Admitted, but no event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
+
+/// Admits a line and parses it: the one way from bytes to an event, for every intake and every subcommand.
+///
+/// # Errors
+/// [`NoEvent`].
+pub fn read(line: &[u8], limits: &LineLimits) -> Result<FlowCompletion, NoEvent> {
+    Ok(parse::parse(&line::admit(line, limits)?)?)
+}
 
 /// What makes an event itself: the same key heard twice is one event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,6 +19,7 @@ use super::time::Moment;
 use super::{
     ArtifactDefinition, ArtifactSpec, Client, EventKey, Flow, FlowCompletion, FlowState, Hunt, QueryStats, Upload,
 };
+use crate::text::Visible;
 
 /// Why a line is no event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +70,8 @@ pub fn parse(line: &str) -> std::result::Result<FlowCompletion, EventError> {
         Some(FLOW_COMPLETION) => {}
         // The reason is shown on terminals, so nothing in it may be obeyed by one.
         Some(other) => {
-            return Err(EventError::UnknownType(other.chars().take(MAX_QUOTE).flat_map(char::escape_debug).collect()));
+            let start: String = other.chars().take(MAX_QUOTE).collect();
+            return Err(EventError::UnknownType(Visible(&start).to_string()));
         }
     }
     let client_id = id(filled(top.client_id).map_err(not_json)?, "ClientId")?;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::show::{Shown, is_invisible};
+use crate::text::{Shown, is_invisible};
 
 /// Octets of a local part (RFC 5321 section 4.5.3.1.1).
 const LOCAL_LIMIT: usize = 64;

@@ -11,9 +11,9 @@ use std::collections::HashSet;
 
 use super::pattern::Pattern;
 use super::recipients::{Gathered, gather};
-use super::show::{Shown, count};
 use super::{Decision, Rule, TraceEntry, TraceVerdict, Verdict};
 use crate::event::{Flow, FlowCompletion, FlowState};
+use crate::text::{Shown, count};
 
 /// Name of the server itself where a client is meant.
 const SERVER: &str = "server";
@@ -48,7 +48,8 @@ pub fn decide(rule: &Rule, event: &FlowCompletion) -> Decision {
         (Some(_), Some((filter, finding))) => (Verdict::Notify, format!("{filter}: {}", finding.detail)),
         (Some((filter, finding)), None) => {
             let others = findings.iter().filter(stopped_by).count() - 1;
-            let more = if others == 0 { String::new() } else { format!(" (and {})", count(others, "other filter")) };
+            let more =
+                if others == 0 { String::new() } else { format!(" (and {})", count(others as u64, "other filter")) };
             (Verdict::Skip, format!("{filter}: {}{more}", finding.detail))
         }
     };
@@ -348,7 +349,7 @@ fn notify_if_labels(pattern: &Pattern, event: &FlowCompletion, brought: &Brought
         return Finding::idle(format!("no query brought a {}", brought.noun));
     }
     let labels = event.client.as_ref().map(|client| client.labels.as_slice()).unwrap_or_default();
-    let brought = count(usize::try_from(amount).unwrap_or(usize::MAX), brought.noun);
+    let brought = count(amount, brought.noun);
     if let Some(label) = pattern.first_match(labels.iter().map(String::as_str)) {
         return Finding::force(format!("label {}, and there are {brought}", matched(label, pattern)));
     }

@@ -9,7 +9,6 @@ pub mod import;
 mod parity;
 pub mod pattern;
 pub mod recipients;
-pub(crate) mod show;
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use super::{Converter, positive};
 use crate::rule::address::Address;
 use crate::rule::defaults;
 use crate::rule::pattern::Pattern;
-use crate::rule::show::Shown;
+use crate::text::Shown;
 
 impl Converter<'_> {
     /// A table: CSV, or an array of objects (or of the first column's values).
