@@ -226,8 +226,8 @@ fn expect(phase: Phase, reply: Reply) -> Result<Reply, SetupError> {
 
 impl Session<Fresh<Clear>> {
     /// On a connected stream.
-    pub fn new(stream: impl Stream, timeouts: Timeouts) -> Self {
-        Self { channel: Channel::new(Box::new(stream), timeouts), tls: None, state: Fresh(PhantomData) }
+    pub fn new(stream: Box<dyn Stream>, timeouts: Timeouts) -> Self {
+        Self { channel: Channel::new(stream, timeouts), tls: None, state: Fresh(PhantomData) }
     }
 
     /// Implicit TLS (RFC 8314 section 3.3): before the greeting.
