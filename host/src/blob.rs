@@ -306,9 +306,9 @@ mod tests {
         let blob = write(&store, b"hello");
         let hour_ago = SystemTime::now() - Duration::from_secs(3600);
         File::open(store.path(&blob)).unwrap().set_modified(hour_ago - Duration::from_secs(1)).unwrap();
-        assert_eq!(store.older_than(hour_ago).unwrap(), [blob.sha256.clone()]);
+        assert_eq!(store.older_than(hour_ago).unwrap(), std::slice::from_ref(&blob.sha256));
         assert_eq!(write(&store, b"hello"), blob);
-        assert_eq!(names(&store), [blob.sha256.clone()]);
+        assert_eq!(names(&store), std::slice::from_ref(&blob.sha256));
         assert!(store.older_than(hour_ago).unwrap().is_empty());
         assert!(!store.remove_older_than(&blob.sha256, hour_ago).unwrap());
         assert!(store.read(&blob).is_ok());

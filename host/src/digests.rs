@@ -5,12 +5,10 @@ use jiff::Timestamp;
 
 use crate::compose::attachments::Attachment;
 use crate::compose::digest::digest;
-use crate::compose::mime::{self, Letterhead};
 use crate::compose::view::View;
 use crate::mail::NewMail;
 use crate::outbox::{DigestItem, DigestJob, Outbox, OutboxError};
 use crate::rule::Rule;
-use crate::rule::address::Address;
 use crate::snapshot::{Current, Snapshot};
 
 /// Writes and stores every digest that is due (`all`: whatever is gathered). Answers how many.
@@ -49,7 +47,7 @@ fn mails(snapshot: &Snapshot, job: DigestJob, now: Timestamp) -> Vec<NewMail> {
             _ => None,
         };
         match written {
-            Some(mail) => mails.push(mail),
+            Some(written) => mails.extend(written),
             None => mails.extend(members.into_iter().map(|(mail, _)| mail)),
         }
     }
@@ -62,7 +60,7 @@ fn write<'a>(
     recipients: &[String],
     items: impl Iterator<Item = &'a DigestItem>,
     now: Timestamp,
-) -> Option<NewMail> {
+) -> Option<Vec<NewMail>> {
     let mut shown: Vec<(View, Vec<Attachment>)> = Vec::new();
     for item in items {
         match serde_json::from_str(&item.gathered.view) {
@@ -80,7 +78,5 @@ fn write<'a>(
             return None;
         }
     };
-    let to: Vec<Address> = recipients.iter().filter_map(|text| Address::parse(text).ok()).collect();
-    let head = Letterhead { from: &rule.sender, rule: &rule.name, date: now, thread: None };
-    Some(mime::mail(&head, &draft, &mime::body(&draft), &to))
+    Some(draft.mails(rule, recipients, None, now))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,18 +11,16 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::blob::{BlobStore, hex};
-use crate::compose::mime::{self, Letterhead};
-use crate::compose::{ComposeError, Draft};
+use crate::compose::text::one_line;
+use crate::compose::{self, ComposeError, Draft};
 use crate::event::line::{LineLimits, admit};
 use crate::event::{EventKey, FlowCompletion, parse};
 use crate::facts::RowReader;
 use crate::fault;
 use crate::intake::{Accept, Batch, Fate, Line};
-use crate::mail::NewMail;
 use crate::outbox::{Accepted, Content, Gathered, Outbox, OutboxError, Outcome, Receipt};
-use crate::rule::address::Address;
 use crate::rule::decide::decide;
-use crate::rule::{Delivery, Rule, Throttle, Verdict};
+use crate::rule::{Rule, Throttle, Verdict};
 use crate::snapshot::{Current, Snapshot};
 
 /// Hears of each event and what the rules made of it, before it is stored.
@@ -66,13 +65,13 @@ impl Pipeline {
             let rows = RowReader::new(folder);
             examined
                 .into_iter()
-                .map(|line| Accepted {
-                    source: source.clone(),
-                    content: judge(line, &known, &snapshot, &rows, &blobs, observer.as_ref(), now),
+                .map(|line| {
+                    let content = judge(line, &known, &snapshot, &rows, &blobs, observer.as_ref(), now)?;
+                    Ok(Accepted { source: source.clone(), content })
                 })
-                .collect::<Vec<_>>()
+                .collect::<Result<Vec<_>, OutboxError>>()
         })
-        .await?;
+        .await??;
 
         let receipts = self.outbox.accept(accepted, position, now).await?;
         fault::point("before_ack");
@@ -159,88 +158,76 @@ fn judge(
     blobs: &BlobStore,
     observer: Option<&Observer>,
     now: Timestamp,
-) -> Content {
-    match line {
+) -> Result<Content, OutboxError> {
+    Ok(match line {
         Examined::Rejected { offset, length, digest, reason } => Content::Rejected { offset, length, digest, reason },
         // A known key is not composed again: the outbox compares the bodies and answers duplicate or conflict.
         Examined::Event { event, digest } if known.contains(&event.key) => {
             Content::Event { key: event.key, digest, outcomes: Vec::new() }
         }
         Examined::Event { event, digest } => {
+            let rules = snapshot.config.rules.iter();
             let outcomes: Vec<Outcome> =
-                snapshot.config.rules.iter().map(|rule| outcome(snapshot, rule, &event, rows, blobs, now)).collect();
+                rules.map(|rule| outcome(snapshot, rule, &event, rows, blobs, now)).collect::<Result<_, _>>()?;
             if let Some(observer) = observer {
                 observer(&event, &outcomes);
             }
             Content::Event { key: event.key, digest, outcomes }
         }
-    }
+    })
 }
 
 /// What one rule makes of one event: the decision and, if it is to notify, the finished mails.
-pub fn outcome(
+///
+/// A mail that cannot be written is a decision of its own, recorded with the reason; a disk that refuses is not: the
+/// line is not taken, and comes again.
+fn outcome(
     snapshot: &Snapshot,
     rule: &Rule,
     event: &FlowCompletion,
     rows: &RowReader,
     blobs: &BlobStore,
     now: Timestamp,
-) -> Outcome {
+) -> Result<Outcome, OutboxError> {
     let mut decision = decide(rule, event);
     let mut written = None;
     if decision.decision == Verdict::Notify {
         match guarded(|| snapshot.composer().draft(rule, event, &decision, rows, blobs, now)) {
             Ok(draft) => written = Some(draft),
-            Err(reason) => {
-                tracing::error!(event = %event.key, rule = rule.name, reason, "a mail could not be written");
+            Err(ComposeError::Io(error)) => return Err(refused(error, blobs, snapshot.config.outbox.min_free)),
+            Err(error) => {
                 decision.decision = Verdict::Error;
-                decision.reason = format!("the mail could not be written: {reason}");
+                decision.reason = format!("the mail could not be written: {error}");
             }
         }
     }
-    let throttle = (rule.throttle, rule.send_interval);
-    match written {
-        None => {
-            Outcome { rule: rule.name.clone(), decision, subject: None, mails: Vec::new(), throttle, gathered: None }
-        }
-        Some(draft) => Outcome {
-            rule: rule.name.clone(),
-            mails: address(rule, event, &draft, &decision.recipients, now),
-            gathered: gather(rule, &draft),
-            subject: Some(draft.subject),
-            decision,
-            throttle,
-        },
+    if decision.decision == Verdict::Error {
+        tracing::error!(event = %event.key, rule = rule.name, reason = one_line(&decision.reason), "nobody is told");
     }
+    let (subject, mails, gathered) = match written {
+        None => (None, Vec::new(), None),
+        Some(draft) => {
+            let mails = draft.mails(rule, &decision.recipients, Some(compose::thread(rule, event)), now);
+            let gathered = gather(rule, &draft);
+            (Some(draft.subject), mails, gathered)
+        }
+    };
+    let throttle = (rule.throttle, rule.send_interval);
+    Ok(Outcome { rule: rule.name.clone(), decision, subject, mails, throttle, gathered })
 }
 
 /// Runs a step that must not take the daemon down with it, whatever a hostile event finds in it.
-fn guarded(step: impl FnOnce() -> Result<Draft, ComposeError>) -> Result<Draft, String> {
-    match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("an internal error, which is a bug worth reporting".into()),
-    }
+fn guarded(step: impl FnOnce() -> Result<Draft, ComposeError>) -> Result<Draft, ComposeError> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or(Err(ComposeError::Bug))
 }
 
-/// Puts a draft into its envelopes.
-fn address(rule: &Rule, event: &FlowCompletion, draft: &Draft, recipients: &[String], now: Timestamp) -> Vec<NewMail> {
-    let recipients: Vec<Address> = recipients.iter().filter_map(|text| Address::parse(text).ok()).collect();
-    let tie = event.hunt_id().unwrap_or_else(|| event.key.client_id.clone());
-    let thread = mime::thread_id(&[&event.key.org_id, &tie], sender_domain(rule));
-    let head = Letterhead { from: &rule.sender, rule: &rule.name, date: now, thread: Some(thread) };
-    let content = mime::body(draft);
-    match rule.delivery {
-        Delivery::Shared => vec![mime::mail(&head, draft, &content, &recipients)],
-        Delivery::Individual => recipients
-            .iter()
-            .map(|recipient| mime::mail(&head, draft, &content, std::slice::from_ref(recipient)))
-            .collect(),
+fn refused(error: io::Error, blobs: &BlobStore, min_free: u64) -> OutboxError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            OutboxError::Full { path: blobs.dir().to_owned(), free: 0, min_free }
+        }
+        _ => OutboxError::Io(error),
     }
-}
-
-/// The domain in whose name Message-IDs are made.
-fn sender_domain(rule: &Rule) -> &str {
-    rule.sender.address.rsplit_once('@').map_or("localhost", |(_, domain)| domain)
 }
 
 fn gather(rule: &Rule, draft: &Draft) -> Option<Gathered> {

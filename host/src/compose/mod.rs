@@ -93,6 +93,9 @@ pub enum ComposeError {
     /// A template failed.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// Composing broke down.
+    #[error("an internal error, which is a bug worth reporting")]
+    Bug,
     /// An attachment could not be stored.
     #[error("attachments could not be stored: {0}")]
     Io(#[from] std::io::Error),

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
+use super::command::Effects;
 use super::schedule::{self, Next};
 use super::sql::{ids, millis, timestamp, visible};
 use super::state::{Move, State};
-use super::writer::Effects;
 use super::{Attempt, JobRecipient};
 use crate::config::RetryPolicy;
 

@@ -263,14 +263,23 @@ impl Reader {
     /// # Errors
     /// What the database says, or that its body is damaged.
     pub async fn mail(&mut self, id: i64) -> Result<Option<StoredMail>, OutboxError> {
-        let row: Option<(String, i64, Vec<u8>, Vec<u8>, Option<i64>, Option<i64>)> = sqlx::query_as(
+        #[derive(sqlx::FromRow)]
+        struct MailRow {
+            sender: String,
+            size: i64,
+            head: Vec<u8>,
+            segments: Vec<u8>,
+            decision: Option<i64>,
+            digest: Option<i64>,
+        }
+        let row: Option<MailRow> = sqlx::query_as(
             "SELECT m.sender, m.size, m.head, c.segments, m.decision, m.digest
              FROM mail m JOIN content c ON c.id = m.content WHERE m.id = ?",
         )
         .bind(id)
         .fetch_optional(&mut self.conn)
         .await?;
-        let Some((sender, size, head, segments, decision, digest)) = row else { return Ok(None) };
+        let Some(row) = row else { return Ok(None) };
         let mut lines = Vec::new();
         let filter = Filter { mail: Some(id), ..Filter::default() };
         self.list(&filter, |line| {
@@ -285,11 +294,11 @@ impl Reader {
         }
         Ok(Some(StoredMail {
             recipients,
-            sender,
-            size: u64::try_from(size).unwrap_or(0),
-            head,
-            body: content::decode(&segments)?,
-            decisions: self.decisions(decision, digest).await?,
+            sender: row.sender,
+            size: u64::try_from(row.size).unwrap_or(0),
+            head: row.head,
+            body: content::decode(&row.segments)?,
+            decisions: self.decisions(row.decision, row.digest).await?,
         }))
     }
 

@@ -7,6 +7,7 @@
 mod accept;
 mod census;
 mod claim;
+mod command;
 mod content;
 mod digest;
 pub mod hand;

@@ -173,6 +173,8 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, OutboxError
     }
     let mut conn = options.connect().await.map_err(|error| opening(path, error))?;
     settle(&mut conn, path).await?;
+    // SQLite syncs the folder when it makes its log there, but does not look whether that worked.
+    File::open(folder(path))?.sync_all()?;
     Ok(conn)
 }
 

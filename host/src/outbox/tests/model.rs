@@ -23,17 +23,35 @@ enum Op {
     /// New events: which rule, how many mails, how many recipients each.
     Accept(Vec<(usize, usize, usize)>),
     /// A known event again, with the same body or another one.
-    Repeat { which: prop::sample::Index, same: bool },
-    Claim { limit: usize },
-    Dot { job: prop::sample::Index },
+    Repeat {
+        which: prop::sample::Index,
+        same: bool,
+    },
+    Claim {
+        limit: usize,
+    },
+    Dot {
+        job: prop::sample::Index,
+    },
     /// What each recipient of a job (those in the mask) came to.
-    Report { job: prop::sample::Index, mask: u8, outcomes: Vec<u8> },
+    Report {
+        job: prop::sample::Index,
+        mask: u8,
+        outcomes: Vec<u8>,
+    },
     Expire,
     Crash,
-    Pass { seconds: i64 },
-    Digest { all: bool },
+    Pass {
+        seconds: i64,
+    },
+    Digest {
+        all: bool,
+    },
     Sweep,
-    Hand { mail: prop::sample::Index, retry: bool },
+    Hand {
+        mail: prop::sample::Index,
+        retry: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -231,7 +249,8 @@ impl World {
             for (recipient, address) in mail.recipients.iter_mut().zip(ADDRESSES) {
                 if due(recipient) {
                     addresses.push((address.to_owned(), recipient.attempts));
-                    *recipient = Recipient { state: State::Sending, epoch: job.epoch, updated: now, ..recipient.clone() };
+                    *recipient =
+                        Recipient { state: State::Sending, epoch: job.epoch, updated: now, ..recipient.clone() };
                 }
             }
             let got: Vec<_> = job.recipients.iter().map(|r| (r.address.clone(), r.attempts)).collect();
@@ -286,9 +305,9 @@ impl World {
             .collect();
         let now = self.now;
         let mails = &mut self.mails;
-        let wanted = chosen.iter().all(|&index| {
-            Self::of(mails, &job, index).is_some_and(|r| r.epoch == job.epoch && r.state.is_claimed())
-        });
+        let wanted = chosen
+            .iter()
+            .all(|&index| Self::of(mails, &job, index).is_some_and(|r| r.epoch == job.epoch && r.state.is_claimed()));
         assert_eq!(self.outbox.report(&job, &attempts, time(now)).await.unwrap(), wanted, "{attempts:?}");
         if !wanted {
             return;
@@ -436,8 +455,7 @@ impl World {
             wanted.push(address.to_owned());
             recipient.updated = now;
             if retry {
-                *recipient =
-                    Recipient { state: State::Queued, attempts: 0, since: now, due: now, ..recipient.clone() };
+                *recipient = Recipient { state: State::Queued, attempts: 0, since: now, due: now, ..recipient.clone() };
             } else {
                 recipient.state = State::Cancelled;
             }
@@ -463,11 +481,17 @@ impl World {
         assert_eq!(rows.len(), count, "after {after}");
         let now = self.now;
         for row in rows {
-            let mail = self.mails.get_mut(&row.message_id).unwrap_or_else(|| panic!("{} after {after}", row.message_id));
+            let mail =
+                self.mails.get_mut(&row.message_id).unwrap_or_else(|| panic!("{} after {after}", row.message_id));
             assert_eq!(row.mail, mail.id, "after {after}");
             let recipient = &mut mail.recipients[usize::try_from(row.position).unwrap() - 1];
-            assert_eq!((row.state, row.attempts), (recipient.state, recipient.attempts), "{} after {after}", row.message_id);
-            match row.next.map(|next| next.as_millisecond()) {
+            assert_eq!(
+                (row.state, row.attempts),
+                (recipient.state, recipient.attempts),
+                "{} after {after}",
+                row.message_id
+            );
+            match row.next.map(Timestamp::as_millisecond) {
                 Some(next) if row.state == State::Deferred && recipient.updated == now => {
                     let wait = WAITS[usize::try_from(row.attempts).unwrap().clamp(1, 2) - 1];
                     let off = next - now;
