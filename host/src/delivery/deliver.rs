@@ -21,7 +21,8 @@ use super::worker::{NoSession, Seated, Shared};
 use crate::config::OnAmbiguous;
 use crate::fault;
 use crate::mail::Segment;
-use crate::outbox::{Attempt, Job, JobRecipient, OutboxError, visible};
+use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
+use crate::text::Visible;
 
 /// How long a mail waits that could not be sent for want of disk space.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
@@ -224,7 +225,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             Ok(false) => return Ok(None),
             // What cannot be remembered is not sent. Storing the outcome waits for space.
             Err(error @ OutboxError::Full { .. }) => {
-                tracing::error!(message_id = visible(&job.message_id), %error, "not sent");
+                tracing::error!(message_id = %Visible(&job.message_id), %error, "not sent");
                 let later = self.queue.now() + FULL_PAUSE;
                 outcomes.extend(accepted.iter().map(|to| (to.id, Attempt::Released(later))));
                 return Ok(Some(None));
