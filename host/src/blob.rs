@@ -44,7 +44,7 @@ impl BlobStore {
         }
         // The folder's own name must outlive a power cut as well.
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent)?.sync_all()?;
+            sync_folder(parent)?;
         }
         Ok(Self::at(dir))
     }
@@ -190,7 +190,7 @@ impl BlobWriter {
             crate::fault::point("blob_after_rename");
         }
         // Even for one that is there: whoever renamed it may not have come this far.
-        File::open(&self.store.dir)?.sync_all()?;
+        sync_folder(&self.store.dir)?;
         Ok(blob)
     }
 }
@@ -222,6 +222,14 @@ impl Write for BlobWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Makes the names in a folder durable: a file that is renamed into it is there after a power cut only then.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Lower-case hex.

@@ -3,10 +3,9 @@
 use indexmap::IndexMap;
 use jiff::Timestamp;
 
-use crate::compose::attachments::Attachment;
 use crate::compose::digest::digest;
 use crate::compose::view::View;
-use crate::mail::NewMail;
+use crate::mail::{Attachment, NewMail};
 use crate::outbox::{DigestItem, DigestJob, Outbox, OutboxError};
 use crate::rule::Rule;
 use crate::snapshot::{Current, Snapshot};

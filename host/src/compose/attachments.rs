@@ -7,30 +7,19 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use indexmap::IndexSet;
-use serde::{Deserialize, Serialize};
 
 use super::human;
 use super::tables::sources;
 use super::view::AttachedFile;
-use crate::blob::{BlobRef, BlobStore, BlobWriter};
+use crate::blob::{BlobStore, BlobWriter};
 use crate::event::FlowCompletion;
 use crate::event::rows::{ResultSet, Row};
 use crate::facts::{RowReader, Rows, RowsError};
+use crate::mail::Attachment;
 use crate::rule::{AttachmentFormat, ResultAttachment, Rule};
 use crate::text;
 
 pub(crate) use self::name::distinct;
-
-/// A file of the mail, stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attachment {
-    /// File name, `[A-Za-z0-9._-]`, at most 120 characters, distinct within the mail.
-    pub name: String,
-    /// MIME type.
-    pub content_type: String,
-    /// Its bytes.
-    pub blob: BlobRef,
-}
 
 /// Attachments of a mail, and what became of those that are missing.
 #[derive(Default)]

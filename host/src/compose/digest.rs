@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::attachments::{Attachment, distinct};
+use super::attachments::distinct;
 use super::templates::{DIGEST_SET, Slot};
 use super::view::{AttachedFile, DigestView, Outcome, View};
 use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, human};
+use crate::mail::Attachment;
 use crate::rule::Rule;
 use crate::text;
 

@@ -20,14 +20,13 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::attachments::Attachment;
 use self::mime::Letterhead;
 use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
 use self::view::View;
 use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
-use crate::mail::NewMail;
+use crate::mail::{Attachment, NewMail};
 use crate::rule::address::Address;
 use crate::rule::{Decision, Delivery, Rule};
 use crate::text;

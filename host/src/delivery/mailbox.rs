@@ -3,7 +3,7 @@
 //! A file's name comes from the mail's time and Message-ID, and it appears under it only when it is complete and synced.
 //! So a mail that is delivered again after a crash replaces its own file, and no mail is there twice.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::queue::Queue;
 use super::wire::{BLOCK, Encoder, WireError};
 use super::{Summary, Until};
-use crate::blob::hex;
+use crate::blob::{hex, sync_folder};
 use crate::fault;
 use crate::outbox::{Attempt, Job, OutboxError};
 
@@ -118,7 +118,7 @@ fn write_all<Q: Queue>(queue: &Q, folder: &Path, jobs: &[Job]) -> Vec<Attempt> {
             }
         })
         .collect();
-    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+    if let Err(error) = sync_folder(folder) {
         for outcome in &mut outcomes {
             if matches!(outcome, Attempt::Delivered(_)) {
                 *outcome = Attempt::Deferred(format!("{}: {error}", folder.display()));

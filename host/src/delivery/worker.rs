@@ -483,7 +483,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
     pub(super) fn set_back_one(&self, job: &Job, to: &JobRecipient, down: &Down, tried: bool) -> Attempt {
         let (now, later) = self.now_and_later();
         let attempts = usize::try_from(to.attempts).unwrap_or(usize::MAX);
-        let wait = self.retry.waits.get(attempts).or(self.retry.waits.last()).copied().unwrap_or_default();
+        let wait = self.retry.wait(attempts);
         if self.is_past(job, now) {
             self.aged.store(true, Ordering::Release);
             return Attempt::Deferred(down.reason.clone());

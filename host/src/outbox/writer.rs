@@ -2,8 +2,8 @@
 //!
 //! A group is tried whole. If a statement of it is refused, the group is rolled back and its commands are made one by
 //! one, so that nobody pays for a neighbour. If a read, write or sync of the storage fails, nothing is tried again:
-//! everything that waits gets the error and the writer stops for good (TRUST: P2); whoever runs the outbox ends the
-//! process.
+//! everything that waits gets the error and the writer stops for good, since the kernel may have dropped what it could
+//! not write; whoever runs the outbox ends the process.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::blob::BlobStore;
-use crate::compose::attachments::Attachment;
 use crate::compose::view::View;
+use crate::mail::Attachment;
 use crate::mail::MailReader;
 
 fn draft(subject: &str, text: &str, html: Option<&str>) -> Draft {
