@@ -89,7 +89,8 @@ impl Watcher {
     }
 
     /// Ticks only.
-    pub async fn polling(folders: impl IntoIterator<Item = PathBuf>, poll: Duration) -> Self {
+    #[cfg(test)]
+    async fn polling(folders: impl IntoIterator<Item = PathBuf>, poll: Duration) -> Self {
         Self::start(folders, poll, false).await
     }
 

@@ -162,11 +162,6 @@ impl Templates {
     pub fn render_stock(&self, set: &str, slot: Slot, view: &impl Serialize) -> Result<String, TemplateError> {
         self.stock.render(&slot.file(set), slot, &context(view))
     }
-
-    /// Names of the files that make up the set, for a preview.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.site.files.keys().map(String::as_str)
-    }
 }
 
 fn stock_files() -> BTreeMap<String, String> {

@@ -58,12 +58,6 @@ impl Reply {
         self.code / 100
     }
 
-    /// Whether the command was carried out: 2yz.
-    #[must_use]
-    pub fn is_positive(&self) -> bool {
-        self.class() == 2
-    }
-
     /// The texts behind the code, one a line, as they came (what is no UTF-8 replaced).
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
