@@ -16,7 +16,8 @@ use crate::outbox::hand::{self, Action, Handled, Target};
 use crate::outbox::look::{Filter, Line, Reader, StoredMail};
 use crate::outbox::state::State;
 use crate::outbox::verify::{self, Report};
-use crate::outbox::{visible, write_mail};
+use crate::outbox::write_mail;
+use crate::text::{clean, count, one_line};
 
 /// Look into the outbox: list, show, retry, cancel, verify
 ///
@@ -131,7 +132,7 @@ async fn reader(path: &Path) -> anyhow::Result<Reader> {
 async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut reader = reader(path).await?;
     let now = Timestamp::now();
-    let mut count = 0u64;
+    let mut listed = 0_u64;
     if !json && std::io::stdout().is_terminal() {
         let columns = ("ID", "STATE", "ADDRESS", "RULE");
         writeln!(
@@ -142,7 +143,7 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     }
     reader
         .list(filter, |line| -> anyhow::Result<()> {
-            count += 1;
+            listed += 1;
             if json {
                 writeln!(out, "{}", as_json(&line))?;
             } else {
@@ -152,14 +153,14 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
         })
         .await?;
     if !json {
-        if count == 0 {
+        if listed == 0 {
             note("nothing to list");
         }
         for waiting in reader.waiting().await? {
             note(format_args!(
                 "rule {}: {} gathered for the digest that is due {}",
-                visible(&waiting.rule),
-                events(waiting.events),
+                one_line(&waiting.rule),
+                count(waiting.events.unsigned_abs(), "event"),
                 waiting.due
             ));
         }
@@ -167,18 +168,14 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     Ok(Exit::Done)
 }
 
-fn events(count: i64) -> String {
-    if count == 1 { "1 event".to_owned() } else { format!("{count} events") }
-}
-
 fn as_text(line: &Line, now: Timestamp) -> String {
     let mut text = format!(
         "{:<8} {:<9} {:<32} {:<20} {}",
         line.id(),
         line.state,
-        visible(&line.address),
-        visible(&line.rule),
-        visible(&line.event)
+        one_line(&line.address),
+        one_line(&line.rule),
+        one_line(&line.event)
     );
     if line.events > 1 {
         text.push_str(&format!(" and {} more", line.events - 1));
@@ -194,11 +191,10 @@ fn as_text(line: &Line, now: Timestamp) -> String {
     text
 }
 
-fn attempts(count: u32) -> String {
-    match count {
+fn attempts(number: u32) -> String {
+    match number {
         0 => "not tried".to_owned(),
-        1 => "1 attempt".to_owned(),
-        _ => format!("{count} attempts"),
+        _ => count(number.into(), "attempt"),
     }
 }
 
@@ -298,11 +294,11 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
     let Some((first, _)) = mail.recipients.first() else {
         anyhow::bail!("the mail has no recipients: `bewit outbox verify` has more");
     };
-    writeln!(out, "mail {}: {}", first.mail, visible(&first.subject))?;
-    writeln!(out, "  rule {}, {} bytes, stored {}", visible(&first.rule), mail.size, first.stored)?;
-    writeln!(out, "  <{}> from {}", visible(&first.message_id), visible(&mail.sender))?;
+    writeln!(out, "mail {}: {}", first.mail, one_line(&first.subject))?;
+    writeln!(out, "  rule {}, {} bytes, stored {}", one_line(&first.rule), mail.size, first.stored)?;
+    writeln!(out, "  <{}> from {}", one_line(&first.message_id), one_line(&mail.sender))?;
     for (line, log) in &mail.recipients {
-        write!(out, "\n{} {}: {}, {}", line.id(), visible(&line.address), line.state, attempts(line.attempts))?;
+        write!(out, "\n{} {}: {}, {}", line.id(), one_line(&line.address), line.state, attempts(line.attempts))?;
         if let Some(next) = line.next {
             write!(out, ", due {next}")?;
         }
@@ -312,20 +308,20 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
         }
     }
     for decision in &mail.decisions {
-        writeln!(out, "\nevent {}: {}", visible(&decision.event), visible(&decision.reason))?;
-        writeln!(out, "  from {}, {}", visible(&decision.source), decision.received)?;
+        writeln!(out, "\nevent {}: {}", one_line(&decision.event), one_line(&decision.reason))?;
+        writeln!(out, "  from {}, {}", one_line(&decision.source), decision.received)?;
         if let Some(note) = &decision.note {
-            writeln!(out, "  {}", visible(note))?;
+            writeln!(out, "  {}", one_line(note))?;
         }
         for entry in &decision.trace {
             let verdict = json!(entry.verdict);
             let verdict = verdict.as_str().unwrap_or_default();
-            writeln!(out, "  {:<7} {}: {}", verdict, visible(&entry.filter), visible(&entry.detail))?;
+            writeln!(out, "  {:<7} {}: {}", verdict, one_line(&entry.filter), one_line(&entry.detail))?;
         }
     }
     writeln!(out)?;
     for line in String::from_utf8_lossy(&mail.head).lines() {
-        writeln!(out, "{}", visible(line))?;
+        writeln!(out, "{}", clean(line))?;
     }
     for (sha256, size) in attachments(mail) {
         writeln!(out, "\nattachment of {size} bytes: {}", blobs.dir().join(sha256).display())?;
@@ -354,11 +350,11 @@ async fn act(path: &Path, action: Action, chosen: &Chosen, out: &mut impl Write)
     for (target, result) in targets.iter().zip(results) {
         match result {
             Handled::Done(addresses) => {
-                let addresses: Vec<_> = addresses.iter().map(|address| visible(address)).collect();
+                let addresses: Vec<_> = addresses.iter().map(|address| one_line(address)).collect();
                 writeln!(out, "{target}: {done}: {}", addresses.join(", "))?;
             }
             Handled::Refused(sentence) => {
-                note(visible(&sentence));
+                note(one_line(&sentence));
                 exit = Exit::Incomplete;
             }
         }
@@ -396,7 +392,7 @@ fn verify_as_text(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
         sums.mails, sums.blobs, sums.gathered, sums.rejected, sums.duplicates, sums.conflicts, sums.keys
     )?;
     for broken in &report.broken {
-        writeln!(out, "broken: {}", visible(broken))?;
+        writeln!(out, "broken: {}", one_line(broken))?;
     }
     if report.broken.is_empty() {
         writeln!(out, "ok")?;
