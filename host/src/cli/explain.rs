@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, output};
 use crate::compose::Composer;
 use crate::compose::templates::Templates;
@@ -21,9 +21,6 @@ use crate::event::parse::parse;
 use crate::rule::decide::decide;
 use crate::rule::show::Visible;
 use crate::rule::{Decision, Rule, TraceEntry, TraceVerdict, Verdict};
-
-/// Events between two looks of the progress display.
-const TICK: u64 = 256;
 
 /// Show the decision for each event and rule, with the trace
 ///
@@ -58,13 +55,14 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from)?;
     let composer = Composer { templates: &templates, base_url: config.base_url.as_deref() };
 
+    let progress = Progress::start("events explained", io::stdout().is_terminal());
     let mut work = Work {
         rules: &config.rules,
         composer,
         limits: config.limits,
         json: args.json,
         out: output::stdout(),
-        progress: progress(),
+        explained: Box::new(progress.counter()),
         events: 0,
         bad: 0,
     };
@@ -76,6 +74,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
             work.read(&name_of(path), BufReader::with_capacity(256 * 1024, file))?;
         }
     }
+    drop(progress);
     work.finish()
 }
 
@@ -102,18 +101,6 @@ fn name_of(path: &Path) -> String {
     if is_stdin(path) { "stdin".to_owned() } else { Visible(&path.display().to_string()).to_string() }
 }
 
-/// A counter on the terminal while the answers go elsewhere.
-fn progress() -> ProgressBar {
-    if io::stdout().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
 /// One answer, a line of the JSON contract.
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -132,7 +119,8 @@ struct Work<'a, W> {
     limits: LineLimits,
     json: bool,
     out: W,
-    progress: ProgressBar,
+    /// Shows that one more event is done.
+    explained: Box<dyn Fn()>,
     events: u64,
     bad: u64,
 }
@@ -157,7 +145,7 @@ impl<W: Write> Work<'_, W> {
                 Ok(event) => self.answer(&event).context("standard output")?,
                 Err(reason) => {
                     self.bad += 1;
-                    self.progress.suspend(|| output::note(format_args!("{name}:{number}: {}", Visible(&reason))));
+                    output::note(format_args!("{name}:{number}: {}", Visible(&reason)));
                 }
             }
         }
@@ -165,9 +153,7 @@ impl<W: Write> Work<'_, W> {
 
     fn answer(&mut self, event: &FlowCompletion) -> io::Result<()> {
         self.events += 1;
-        if self.events.is_multiple_of(TICK) {
-            self.progress.set_position(self.events);
-        }
+        (self.explained)();
         let key = event.key.to_string();
         if !self.json {
             let gap = if self.events == 1 { "" } else { "\n" };
@@ -212,7 +198,6 @@ impl<W: Write> Work<'_, W> {
     }
 
     fn finish(mut self) -> anyhow::Result<Exit> {
-        self.progress.finish_and_clear();
         self.out.flush().context("standard output")?;
         if self.bad == 0 {
             return Ok(Exit::Done);
