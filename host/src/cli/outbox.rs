@@ -17,7 +17,8 @@ use crate::outbox::hand::{self, Action, Handled, Target, UnknownTarget};
 use crate::outbox::look::{Filter, Line, Reader, StoredDecision, StoredMail};
 use crate::outbox::state::State;
 use crate::outbox::verify::{self, Report};
-use crate::outbox::{visible, write_mail};
+use crate::outbox::write_mail;
+use crate::text::{clean, count, one_line};
 
 /// Look into the outbox: list, show, retry, cancel, verify
 ///
@@ -135,7 +136,7 @@ fn run_in(path: &Path, command: &Command, out: &mut impl Write) -> anyhow::Resul
             Command::Show { id: Shown::Mail(id), raw, json } => show(path, *id, *raw, *json, out).await,
             Command::Show { id: Shown::Event(event), raw: false, json } => show_event(path, event, *json, out).await,
             Command::Show { id: Shown::Event(event), raw: true, .. } => {
-                let event = visible(event);
+                let event = one_line(event);
                 Err(UsageError(format!("{event}: an event has no bytes to show; --raw takes a mail's id")).into())
             }
             Command::Retry(chosen) => act(path, Action::Retry, chosen, out).await,
@@ -158,7 +159,7 @@ async fn reader(path: &Path) -> anyhow::Result<Reader> {
 async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut reader = reader(path).await?;
     let now = Timestamp::now();
-    let mut count = 0u64;
+    let mut listed = 0_u64;
     if !json && std::io::stdout().is_terminal() {
         let columns = ("ID", "STATE", "ADDRESS", "RULE");
         writeln!(
@@ -169,7 +170,7 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     }
     reader
         .list(filter, |line| -> anyhow::Result<()> {
-            count += 1;
+            listed += 1;
             if json {
                 writeln!(out, "{}", as_json(&line))?;
             } else {
@@ -179,14 +180,14 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
         })
         .await?;
     if !json {
-        if count == 0 {
+        if listed == 0 {
             note("nothing to list");
         }
         for waiting in reader.waiting().await? {
             note(format_args!(
                 "rule {}: {} gathered for the digest that is due {}",
-                visible(&waiting.rule),
-                events(waiting.events),
+                one_line(&waiting.rule),
+                count(waiting.events.unsigned_abs(), "event"),
                 waiting.due
             ));
         }
@@ -194,18 +195,14 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     Ok(Exit::Done)
 }
 
-fn events(count: i64) -> String {
-    if count == 1 { "1 event".to_owned() } else { format!("{count} events") }
-}
-
 fn as_text(line: &Line, now: Timestamp) -> String {
     let mut text = format!(
         "{:<8} {:<9} {:<32} {:<20} {}",
         line.id(),
         line.state,
-        visible(&line.address),
-        visible(&line.rule),
-        visible(&line.event)
+        one_line(&line.address),
+        one_line(&line.rule),
+        one_line(&line.event)
     );
     if line.events > 1 {
         text.push_str(&format!(" and {} more", line.events - 1));
@@ -221,11 +218,10 @@ fn as_text(line: &Line, now: Timestamp) -> String {
     text
 }
 
-fn attempts(count: u32) -> String {
-    match count {
+fn attempts(number: u32) -> String {
+    match number {
         0 => "not tried".to_owned(),
-        1 => "1 attempt".to_owned(),
-        _ => format!("{count} attempts"),
+        _ => count(number.into(), "attempt"),
     }
 }
 
@@ -277,7 +273,7 @@ async fn show(path: &Path, id: Target, raw: bool, json: bool, out: &mut impl Wri
 async fn show_event(path: &Path, event: &str, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let decisions = reader(path).await?.event(event).await?;
     if decisions.is_empty() {
-        let event = visible(event);
+        let event = one_line(event);
         anyhow::bail!("there is no event {event} in the outbox: it never came, or is older than `retention`");
     }
     if json {
@@ -310,27 +306,27 @@ fn decision_as_json(decision: &StoredDecision) -> serde_json::Value {
 }
 
 fn decision_as_text(decision: &StoredDecision, out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "event {}: {}", visible(&decision.event), visible(&decision.reason))?;
-    writeln!(out, "  from {}, {}", visible(&decision.source), decision.received)?;
+    writeln!(out, "event {}: {}", one_line(&decision.event), one_line(&decision.reason))?;
+    writeln!(out, "  from {}, {}", one_line(&decision.source), decision.received)?;
     let outcome = match decision.outcome.as_str() {
         "gathered" => "waits for a digest",
         "digested" => "went into a digest",
         "throttled" => "not sent: `throttle`",
         outcome => outcome,
     };
-    write!(out, "  rule {}: {outcome}", visible(&decision.rule))?;
+    write!(out, "  rule {}: {outcome}", one_line(&decision.rule))?;
     if !decision.mails.is_empty() {
         let mails: Vec<_> = decision.mails.iter().map(ToString::to_string).collect();
         write!(out, ", mail {}", mails.join(", "))?;
     }
     writeln!(out)?;
     if let Some(note) = &decision.note {
-        writeln!(out, "  {}", visible(note))?;
+        writeln!(out, "  {}", one_line(note))?;
     }
     for entry in &decision.trace {
         let verdict = json!(entry.verdict);
         let verdict = verdict.as_str().unwrap_or_default();
-        writeln!(out, "  {:<7} {}: {}", verdict, visible(&entry.filter), visible(&entry.detail))?;
+        writeln!(out, "  {:<7} {}: {}", verdict, one_line(&entry.filter), one_line(&entry.detail))?;
     }
     Ok(())
 }
@@ -374,11 +370,11 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
     let Some((first, _)) = mail.recipients.first() else {
         anyhow::bail!("the mail has no recipients: `bewit outbox verify` has more");
     };
-    writeln!(out, "mail {}: {}", first.mail, visible(&first.subject))?;
-    writeln!(out, "  rule {}, {} bytes, stored {}", visible(&first.rule), mail.size, first.stored)?;
-    writeln!(out, "  <{}> from {}", visible(&first.message_id), visible(&mail.sender))?;
+    writeln!(out, "mail {}: {}", first.mail, one_line(&first.subject))?;
+    writeln!(out, "  rule {}, {} bytes, stored {}", one_line(&first.rule), mail.size, first.stored)?;
+    writeln!(out, "  <{}> from {}", one_line(&first.message_id), one_line(&mail.sender))?;
     for (line, log) in &mail.recipients {
-        write!(out, "\n{} {}: {}, {}", line.id(), visible(&line.address), line.state, attempts(line.attempts))?;
+        write!(out, "\n{} {}: {}, {}", line.id(), one_line(&line.address), line.state, attempts(line.attempts))?;
         if let Some(next) = line.next {
             write!(out, ", due {next}")?;
         }
@@ -393,7 +389,7 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
     }
     writeln!(out)?;
     for line in String::from_utf8_lossy(&mail.head).lines() {
-        writeln!(out, "{}", visible(line))?;
+        writeln!(out, "{}", clean(line))?;
     }
     for (sha256, size) in attachments(mail) {
         writeln!(out, "\nattachment of {size} bytes: {}", blobs.dir().join(sha256).display())?;
@@ -422,11 +418,11 @@ async fn act(path: &Path, action: Action, chosen: &Chosen, out: &mut impl Write)
     for (target, result) in targets.iter().zip(results) {
         match result {
             Handled::Done(addresses) => {
-                let addresses: Vec<_> = addresses.iter().map(|address| visible(address)).collect();
+                let addresses: Vec<_> = addresses.iter().map(|address| one_line(address)).collect();
                 writeln!(out, "{target}: {done}: {}", addresses.join(", "))?;
             }
             Handled::Refused(sentence) => {
-                note(visible(&sentence));
+                note(one_line(&sentence));
                 exit = Exit::Incomplete;
             }
         }
@@ -464,7 +460,7 @@ fn verify_as_text(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
         sums.mails, sums.blobs, sums.gathered, sums.rejected, sums.duplicates, sums.conflicts, sums.keys
     )?;
     for broken in &report.broken {
-        writeln!(out, "broken: {}", visible(broken))?;
+        writeln!(out, "broken: {}", one_line(broken))?;
     }
     if report.broken.is_empty() {
         writeln!(out, "ok")?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::compose::text::one_line;
+use crate::text::one_line;
 
 /// Widest a column gets before its cells are wrapped.
 const WIDEST: usize = 44;

@@ -9,19 +9,17 @@ use std::io::{self, Write};
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
+use super::human;
 use super::tables::sources;
 use super::view::AttachedFile;
-use super::{human, text};
 use crate::blob::{BlobRef, BlobStore, BlobWriter};
 use crate::event::FlowCompletion;
 use crate::event::rows::{ResultSet, Row};
 use crate::facts::{RowReader, Rows, RowsError};
 use crate::rule::{AttachmentFormat, ResultAttachment, Rule};
+use crate::text;
 
 pub(crate) use self::name::distinct;
-
-/// Octets in a MiB.
-const MIB: u64 = 1024 * 1024;
 
 /// A file of the mail, stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +49,7 @@ pub(super) fn write(rule: &Rule, event: &FlowCompletion, rows: &RowReader, blobs
     if rule.attachments_max_mib == 0 {
         return Ok(out);
     }
-    let limit = rule.attachments_max_mib.saturating_mul(MIB);
+    let limit = rule.attachments_limit();
     let mut files: Vec<(AttachedFile, u64, BlobWriter)> = Vec::new();
     let mut dropped: Vec<String> = Vec::new();
     let mut total = 0_u64;

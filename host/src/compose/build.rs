@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::human;
 use super::links::Links;
 use super::view::{Fact, Named, Outcome, UploadedFile, Uploads, Value, View};
-use super::{human, text};
 use crate::event::FlowCompletion;
 use crate::rule::{Decision, Rule};
+use crate::text;
 
 /// Characters of a name that an endpoint or a user chose. DNS names end at 253.
 const NAME: usize = 300;
@@ -116,15 +117,7 @@ impl Build<'_> {
 
     /// As the rule's filter of the same name counts: whole seconds, strictly less.
     fn is_new_client(&self) -> bool {
-        let flow = &self.event.flow;
-        let begun = flow.start_time.or(flow.create_time);
-        let enrolled = self.event.client.as_ref().and_then(|client| client.first_seen_at);
-        match (begun, enrolled) {
-            (Some(begun), Some(enrolled)) => {
-                begun.unix().saturating_sub(enrolled.unix()) < self.rule.new_client_threshold
-            }
-            _ => false,
-        }
+        self.event.client_age().is_some_and(|age| age < self.rule.new_client_threshold)
     }
 
     fn client_facts(&self, view: &View) -> Vec<Fact> {
@@ -284,9 +277,7 @@ fn cut(raw: &str, limit: usize) -> String {
 }
 
 fn outcome(event: &FlowCompletion) -> Outcome {
-    let status = event.flow.status.as_bytes();
-    let cancelled = status.get(..9).is_some_and(|head| head.eq_ignore_ascii_case(b"cancelled"));
-    match (event.flow.failed(), cancelled) {
+    match (event.flow.failed(), event.flow.cancelled()) {
         (false, _) => Outcome::Finished,
         (true, true) => Outcome::Cancelled,
         (true, false) => Outcome::Failed,

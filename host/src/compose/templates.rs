@@ -222,7 +222,7 @@ impl Engine {
             text.push('\n');
         }
         Ok(match slot {
-            Slot::Subject => super::text::one_line(&text),
+            Slot::Subject => crate::text::one_line(&text),
             Slot::Text | Slot::Html => text,
         })
     }
@@ -355,7 +355,7 @@ impl Engine {
                 filters::ESCAPE_OFF.to_owned()
             }
             kind if code.is_empty() => kind.to_string(),
-            kind => format!("{kind} in `{}`", super::text::one_line(&super::text::cut(code, 100))),
+            kind => format!("{kind} in `{}`", crate::text::one_line(&crate::text::cut(code, 100))),
         };
         TemplateError { name, line: inner.line(), span, text, message }
     }

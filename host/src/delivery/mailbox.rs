@@ -15,7 +15,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::queue::Queue;
-use super::reply::visible;
 use super::wire::{BLOCK, Encoder, WireError};
 use super::{Summary, Until};
 use crate::blob::hex;
@@ -100,22 +99,7 @@ async fn write_batch<Q: Queue>(
             continue;
         }
         for to in &job.recipients {
-            let (message_id, recipient) = (visible(&job.message_id), visible(&to.address));
-            match outcome {
-                Attempt::Delivered(reply) => {
-                    summary.delivered += 1;
-                    tracing::info!(message_id, recipient, reply, "delivered");
-                }
-                Attempt::Failed(reply) => {
-                    summary.failed += 1;
-                    tracing::error!(message_id, recipient, reply, "failed");
-                }
-                Attempt::Deferred(reply) => {
-                    summary.deferred += 1;
-                    tracing::warn!(message_id, recipient, reply, "deferred");
-                }
-                Attempt::Held(_) | Attempt::Released(_) => {}
-            }
+            summary.record(&job.message_id, &to.address, outcome);
         }
     }
     Ok(())

@@ -26,11 +26,11 @@ use tokio::time::Instant;
 use super::connect::{Dial, OpenError, Opener, Step};
 use super::queue::Queue;
 use super::relay::{Down, PROBE_CAP, Relay, Trouble};
-use super::reply::visible;
 use super::session::{Idle, Session};
 use super::{Summary, Until};
 use crate::config::{RetryPolicy, SmtpConfig};
 use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
+use crate::text::Visible;
 
 /// How long a session without work is kept; servers close idle ones after some minutes at the earliest.
 const PARK: Duration = Duration::from_secs(30);
@@ -516,28 +516,12 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         let mut summary = lock(&self.summary);
         for (id, outcome) in &outcomes {
             let address = job.recipients.iter().find(|to| to.id == *id).map_or("", |to| to.address.as_str());
-            let (message_id, recipient) = (visible(&job.message_id), visible(address));
-            match outcome {
-                Attempt::Delivered(reply) => {
-                    summary.delivered += 1;
-                    tracing::info!(message_id, recipient, reply, "delivered");
-                }
-                Attempt::Deferred(reply) => {
-                    summary.deferred += 1;
-                    tracing::warn!(message_id, recipient, reply, "deferred");
-                }
-                Attempt::Failed(reply) => {
-                    summary.failed += 1;
-                    tracing::error!(message_id, recipient, reply, "failed");
-                }
-                Attempt::Held(reply) => {
-                    summary.held += 1;
-                    tracing::error!(message_id, recipient, reply, "held");
-                }
-                Attempt::Released(_) => {
-                    summary.deferred += u64::from(self.drain.is_some());
-                    tracing::debug!(message_id, recipient, reason = why, "stays queued");
-                }
+            if let Attempt::Released(_) = outcome {
+                summary.deferred += u64::from(self.drain.is_some());
+                let (message_id, recipient) = (Visible(&job.message_id).to_string(), Visible(address).to_string());
+                tracing::debug!(message_id, recipient, reason = why, "stays queued");
+            } else {
+                summary.record(&job.message_id, address, outcome);
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::command::Effects;
 use super::content::{self, Encoded};
-use super::sql::{millis, timestamp, visible};
+use super::sql::{kept, millis, timestamp};
 use super::throttle::{self, Slot, Stamp};
 use super::{Accepted, Content, Gathered, Outcome, Position, Receipt};
 use crate::blob::BlobRef;
@@ -97,7 +97,7 @@ impl Line {
                 digest,
             },
             Content::Rejected { offset, length, digest, reason } => {
-                LineContent::Rejected { offset, length, digest, reason: visible(&reason) }
+                LineContent::Rejected { offset, length, digest, reason: kept(&reason) }
             }
         };
         Ok(Self { source: accepted.source, content })

@@ -227,5 +227,4 @@ pub struct DigestItem {
 pub use self::census::Census;
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
-pub(crate) use self::sql::visible;
 pub use self::store::Outbox;

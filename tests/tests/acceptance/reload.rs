@@ -238,7 +238,7 @@ fn the_configuration_is_reloaded_on_a_signal_and_on_a_save() {
             env.drop_events(&format!("{n}.jsonl"), &[event(n)]);
             let flow = key(n);
             let told = daemon.wait_for("a mail", 30.0, |_| {
-                env.recipients().into_iter().find(|one| one.event == flow).map(|one| one.address)
+                env.recipients_so_far().into_iter().find(|one| one.event == flow).map(|one| one.address)
             });
             if told == format!("{who}@example.org") {
                 return;

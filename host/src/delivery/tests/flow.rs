@@ -203,3 +203,19 @@ async fn a_claim_that_was_overtaken_sends_nothing() {
     assert_eq!(server.taken().len(), 1);
     assert_eq!(server.taken()[0].to, ["bob@example.org"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_knows_helo_alone_is_served() {
+    for (refusal, helo) in [("500 what", true), ("502 5.5.1 no", true), ("550 not you", false), ("504 no", false)] {
+        let server = Server::new(move |moment| match () {
+            () if moment.is("EHLO") => Some(say(refusal)),
+            () if moment.is("HELO") => Some(say("250 mx PIPELINING")),
+            () => None,
+        })
+        .start();
+        let queue = Memory::new();
+        queue.add(&["ana@example.org"]);
+        let summary = drain(&queue, config(), &server).await;
+        assert_eq!((summary.delivered, server.count("HELO")), if helo { (1, 1) } else { (0, 0) }, "{refusal}");
+    }
+}

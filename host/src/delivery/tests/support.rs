@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -20,6 +20,11 @@ use super::super::session::{Cause, Fault, Stream};
 use crate::config::{OnAmbiguous, RetryPolicy, SmtpConfig, Timeouts, TlsMode};
 use crate::mail::Segment;
 use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
+
+impl Stream for DuplexStream {}
+
+/// The server's side.
+impl Stream for tokio_rustls::server::TlsStream<Box<dyn Stream>> {}
 
 /// What the server hears.
 #[derive(Debug, Clone)]
