@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::UsageError;
+use super::progress::Progress;
 use crate::event::line::LineLimits;
 use crate::event::{self, FlowCompletion, NoEvent};
 use crate::facts::RowReader;
@@ -21,7 +22,7 @@ pub(super) struct Heard {
     pub(super) rows: RowReader,
 }
 
-/// Reads events and hands them on; `-` is standard input. Blank lines are no events. A file that is not there is told
+/// Reads events, hands them on and counts them; `-` is standard input. Blank lines are no events. A file that is not there is told
 /// before the first event is handed on.
 ///
 /// # Errors
@@ -29,8 +30,15 @@ pub(super) struct Heard {
 pub(super) fn each(
     paths: &[PathBuf],
     limits: &LineLimits,
+    progress: &Progress,
     mut take: impl FnMut(Heard) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let done = progress.counter();
+    let mut take = |heard| {
+        take(heard)?;
+        done();
+        Ok(())
+    };
     for path in paths.iter().filter(|path| !is_stdin(path)) {
         let is_file = path
             .metadata()

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::compose::Composer;
 use crate::config::Config;
@@ -17,9 +17,6 @@ use crate::rule::decide::decide;
 use crate::rule::{Decision, Rule, TraceEntry, TraceVerdict, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::Visible;
-
-/// Events between two looks of the progress display.
-const TICK: u64 = 256;
 
 /// Show the decision for each event and rule, with the trace
 ///
@@ -45,22 +42,23 @@ pub struct ExplainArgs {
 pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config.config)?;
     let snapshot = Snapshot::build(config, 1)?;
+    let progress = Progress::start("events explained", io::stdout().is_terminal());
     let mut work = Work {
         rules: &snapshot.config.rules,
         composer: snapshot.composer(),
         json: args.json,
         out: output::stdout(),
-        progress: progress(),
         events: 0,
         bad: 0,
     };
-    events::each(&args.events, &snapshot.config.limits, |heard| match heard.event {
+    events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
         Ok(event) => work.answer(&event).context("standard output"),
         Err(error) => {
             work.refuse(&heard.place, &error);
             Ok(())
         }
     })?;
+    drop(progress);
     work.finish()
 }
 
@@ -77,18 +75,6 @@ fn configuration(path: &Path) -> anyhow::Result<Config> {
         return Err(UsageError(text).into());
     }
     Ok(config)
-}
-
-/// A counter on the terminal while the answers go elsewhere.
-fn progress() -> ProgressBar {
-    if io::stdout().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// One answer, a line of the JSON contract.
@@ -108,7 +94,6 @@ struct Work<'a, W> {
     composer: Composer<'a>,
     json: bool,
     out: W,
-    progress: ProgressBar,
     events: u64,
     bad: u64,
 }
@@ -116,14 +101,11 @@ struct Work<'a, W> {
 impl<W: Write> Work<'_, W> {
     fn refuse(&mut self, place: &str, error: &NoEvent) {
         self.bad += 1;
-        self.progress.suspend(|| output::note(format_args!("{place}: {}", Visible(&error.to_string()))));
+        output::note(format_args!("{place}: {}", Visible(&error.to_string())));
     }
 
     fn answer(&mut self, event: &FlowCompletion) -> io::Result<()> {
         self.events += 1;
-        if self.events.is_multiple_of(TICK) {
-            self.progress.set_position(self.events);
-        }
         let key = event.key.to_string();
         if !self.json {
             let gap = if self.events == 1 { "" } else { "\n" };
@@ -168,7 +150,6 @@ impl<W: Write> Work<'_, W> {
     }
 
     fn finish(mut self) -> anyhow::Result<Exit> {
-        self.progress.finish_and_clear();
         self.out.flush().context("standard output")?;
         if self.bad == 0 {
             return Ok(Exit::Done);

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,8 +13,8 @@ use super::output::{note, stdout};
 use super::{Exit, UsageError};
 use crate::blob::BlobStore;
 use crate::mail::Segment;
-use crate::outbox::hand::{self, Action, Handled, Target};
-use crate::outbox::look::{Filter, Line, Reader, StoredMail};
+use crate::outbox::hand::{self, Action, Handled, Target, UnknownTarget};
+use crate::outbox::look::{Filter, Line, Reader, StoredDecision, StoredMail};
 use crate::outbox::state::State;
 use crate::outbox::verify::{self, Report};
 use crate::outbox::write_mail;
@@ -45,10 +46,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Everything about one mail: its decision with the trace, every attempt, its header fields
+    /// Everything about one mail: its decision with the trace, every attempt, its header fields; or what every rule made of an event
     Show {
-        /// As `list` names it
-        id: Target,
+        /// A mail as `list` names it, or an event: ORG/CLIENT/FLOW, or its flow id alone
+        #[arg(value_name = "ID|EVENT")]
+        id: Shown,
         /// The exact bytes of the mail, as a server gets them
         #[arg(long, conflicts_with = "json")]
         raw: bool,
@@ -69,6 +71,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What is shown.
+#[derive(Debug, Clone)]
+enum Shown {
+    Mail(Target),
+    Event(String),
+}
+
+impl FromStr for Shown {
+    type Err = UnknownTarget;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTarget> {
+        match text.parse() {
+            Ok(target) => Ok(Self::Mail(target)),
+            Err(unknown) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(unknown),
+            Err(_) => Ok(Self::Event(text.to_owned())),
+        }
+    }
 }
 
 /// Which mails or recipients.
@@ -98,7 +119,8 @@ impl ValueEnum for State {
 /// # Errors
 /// Worded for people.
 pub fn run(args: OutboxArgs) -> anyhow::Result<Exit> {
-    let config = crate::config::load::load(&args.config)?;
+    // Nothing is sent: who looks after the outbox need not see the secrets, which may be there for the daemon alone.
+    let config = crate::config::load::load_offline(&args.config)?;
     run_in(&config.outbox.path, &args.command, &mut stdout())
 }
 
@@ -111,7 +133,12 @@ fn run_in(path: &Path, command: &Command, out: &mut impl Write) -> anyhow::Resul
                 let filter = Filter { states: state.clone(), rule: rule.clone(), mail: None };
                 list(path, &filter, *json, out).await
             }
-            Command::Show { id, raw, json } => show(path, *id, *raw, *json, out).await,
+            Command::Show { id: Shown::Mail(id), raw, json } => show(path, *id, *raw, *json, out).await,
+            Command::Show { id: Shown::Event(event), raw: false, json } => show_event(path, event, *json, out).await,
+            Command::Show { id: Shown::Event(event), raw: true, .. } => {
+                let event = one_line(event);
+                Err(UsageError(format!("{event}: an event has no bytes to show; --raw takes a mail's id")).into())
+            }
             Command::Retry(chosen) => act(path, Action::Retry, chosen, out).await,
             Command::Cancel(chosen) => act(path, Action::Cancel, chosen, out).await,
             Command::Verify { deep, json } => verify(path, *deep, *json, out).await,
@@ -242,6 +269,68 @@ async fn show(path: &Path, id: Target, raw: bool, json: bool, out: &mut impl Wri
     Ok(Exit::Done)
 }
 
+/// What every rule made of an event; of several if only the flow is named and other clients or servers have it, too.
+async fn show_event(path: &Path, event: &str, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let decisions = reader(path).await?.event(event).await?;
+    if decisions.is_empty() {
+        let event = one_line(event);
+        anyhow::bail!("there is no event {event} in the outbox: it never came, or is older than `retention`");
+    }
+    if json {
+        let decisions: Vec<_> = decisions.iter().map(decision_as_json).collect();
+        writeln!(out, "{}", json!({"decisions": decisions}))?;
+        return Ok(Exit::Done);
+    }
+    for (at, decision) in decisions.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        decision_as_text(decision, out)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn decision_as_json(decision: &StoredDecision) -> serde_json::Value {
+    let mails: Vec<_> = decision.mails.iter().map(ToString::to_string).collect();
+    json!({
+        "event": decision.event,
+        "rule": decision.rule,
+        "outcome": decision.outcome,
+        "mails": mails,
+        "source": decision.source,
+        "received": decision.received.to_string(),
+        "reason": decision.reason,
+        "note": decision.note,
+        "trace": decision.trace,
+    })
+}
+
+fn decision_as_text(decision: &StoredDecision, out: &mut impl Write) -> anyhow::Result<()> {
+    writeln!(out, "event {}: {}", one_line(&decision.event), one_line(&decision.reason))?;
+    writeln!(out, "  from {}, {}", one_line(&decision.source), decision.received)?;
+    let outcome = match decision.outcome.as_str() {
+        "gathered" => "waits for a digest",
+        "digested" => "went into a digest",
+        "throttled" => "not sent: `throttle`",
+        outcome => outcome,
+    };
+    write!(out, "  rule {}: {outcome}", one_line(&decision.rule))?;
+    if !decision.mails.is_empty() {
+        let mails: Vec<_> = decision.mails.iter().map(ToString::to_string).collect();
+        write!(out, ", mail {}", mails.join(", "))?;
+    }
+    writeln!(out)?;
+    if let Some(note) = &decision.note {
+        writeln!(out, "  {}", one_line(note))?;
+    }
+    for entry in &decision.trace {
+        let verdict = json!(entry.verdict);
+        let verdict = verdict.as_str().unwrap_or_default();
+        writeln!(out, "  {:<7} {}: {}", verdict, one_line(&entry.filter), one_line(&entry.detail))?;
+    }
+    Ok(())
+}
+
 fn mail_as_json(mail: &StoredMail) -> serde_json::Value {
     let recipients: Vec<_> = mail
         .recipients
@@ -257,20 +346,7 @@ fn mail_as_json(mail: &StoredMail) -> serde_json::Value {
             value
         })
         .collect();
-    let decisions: Vec<_> = mail
-        .decisions
-        .iter()
-        .map(|decision| {
-            json!({
-                "event": decision.event,
-                "source": decision.source,
-                "received": decision.received.to_string(),
-                "reason": decision.reason,
-                "note": decision.note,
-                "trace": decision.trace,
-            })
-        })
-        .collect();
+    let decisions: Vec<_> = mail.decisions.iter().map(decision_as_json).collect();
     let attachments: Vec<_> =
         attachments(mail).map(|(sha256, size)| json!({"sha256": sha256, "bytes": size})).collect();
     json!({
@@ -308,16 +384,8 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
         }
     }
     for decision in &mail.decisions {
-        writeln!(out, "\nevent {}: {}", one_line(&decision.event), one_line(&decision.reason))?;
-        writeln!(out, "  from {}, {}", one_line(&decision.source), decision.received)?;
-        if let Some(note) = &decision.note {
-            writeln!(out, "  {}", one_line(note))?;
-        }
-        for entry in &decision.trace {
-            let verdict = json!(entry.verdict);
-            let verdict = verdict.as_str().unwrap_or_default();
-            writeln!(out, "  {:<7} {}: {}", verdict, one_line(&entry.filter), one_line(&entry.detail))?;
-        }
+        writeln!(out)?;
+        decision_as_text(decision, out)?;
     }
     writeln!(out)?;
     for line in String::from_utf8_lossy(&mail.head).lines() {

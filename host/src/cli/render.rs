@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::blob::BlobStore;
 use crate::compose::attachments::distinct;
 use crate::compose::{Composer, Draft, thread};
-use crate::config::load::load;
+use crate::config::load::load_offline;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::mail::MailReader;
@@ -72,7 +73,8 @@ impl Format {
 /// # Errors
 /// When the configuration or a template is broken, the rule is not known, a file cannot be read or written.
 pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
-    let config = load(&args.config.config)?;
+    // Nothing is sent: whoever renders need not see the secrets.
+    let config = load_offline(&args.config.config)?;
     let wanted = |rule: &&Rule| args.rule.as_ref().is_none_or(|name| rule.name == *name);
     if !config.rules.iter().any(|rule| wanted(&rule)) {
         return Err(no_rule(&args, &config.rules).into());
@@ -93,7 +95,8 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
         now: Timestamp::now(),
         incomplete: false,
     };
-    events::each(&args.events, &snapshot.config.limits, |heard| match heard.event {
+    let progress = Progress::start("events rendered", args.out.is_none() && io::stdout().is_terminal());
+    events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
         Ok(event) => work.event(&event, &heard.rows),
         Err(error) => {
             output::note(format_args!("{}: {}", heard.place, Visible(&error.to_string())));

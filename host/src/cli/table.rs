@@ -85,8 +85,8 @@ mod tests {
         assert!(!text.contains('\u{1b}'));
         assert_eq!(text.lines().count(), 3, "{text}");
         let column =
-            |line: usize, word: &str| text.lines().nth(line)?.split_once(word).map(|(before, _)| before.width());
-        assert!(column(1, "one").is_some());
+            |line: usize, word| text.lines().nth(line)?.split_once(word).map(|(before, _)| before.chars().count());
+        assert_eq!(column(1, "one"), Some(8), "{text}");
         assert_eq!(column(1, "one"), column(2, "ten"), "{text}");
     }
 }

@@ -309,6 +309,7 @@ fn what(view: &View, form: &str) -> String {
 
 fn summary(view: &View) -> String {
     let what = what(view, "and N more");
+    let what_first = if view.artifacts.is_empty() { "An unnamed artifact" } else { &what };
     let host = &view.host;
     let by = |form: &str| if view.creator.is_empty() { String::new() } else { format!("{form} {}", view.creator) };
     match view.outcome {
@@ -316,11 +317,11 @@ fn summary(view: &View) -> String {
             let how_long = if view.duration.is_empty() { String::new() } else { format!(", {}", view.duration) };
             let counts = format!("{}, {}{how_long}", human::count(view.rows, "row"), human::count(view.files, "file"));
             match view.creator.as_str() {
-                "" => format!("{what} was collected from {host}: {counts}."),
+                "" => format!("{what_first} was collected from {host}: {counts}."),
                 creator => format!("{creator} collected {what} from {host}: {counts}."),
             }
         }
-        Outcome::Failed => format!("{what} could not be collected from {host}{}.", by(", as requested by")),
+        Outcome::Failed => format!("{what_first} could not be collected from {host}{}.", by(", as requested by")),
         Outcome::Cancelled if view.creator.is_empty() => format!("The collection of {what} from {host} was cancelled."),
         Outcome::Cancelled => format!("The collection of {what} from {host}{}, was cancelled.", by(", requested by")),
     }

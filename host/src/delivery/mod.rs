@@ -1,6 +1,7 @@
 //! Delivery: takes due mails from the outbox and hands them to a mail server, or to a mailbox folder. The only place
 //! that speaks SMTP.
 
+mod books;
 pub mod classify;
 pub mod connect;
 mod deliver;

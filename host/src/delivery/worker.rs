@@ -3,13 +3,6 @@
 //! One dispatcher claims mails in small batches and starts lanes for them. Until a first session stands, one lane alone
 //! tries to get one, so that a server that is down sees one attempt and not `connections` of them. A lane that runs out
 //! of mails gives its session back; it is parked for [`PARK`], then closed with QUIT.
-//!
-//! What becomes of the mail in hand when no session can be had (`set_back`): its first such attempt counts and is
-//! deferred by the retry list with the reason. After that, a mail that serves as a probe of a server that is away is
-//! deferred only if its next wait is no longer than the wait between probes; else it stays queued and the attempt does
-//! not count. So an outage pushes no mail far into the future, and the queue moves as soon as the server is back. A server
-//! that refuses us counts no attempts at all, and neither does a mail that was claimed and not tried. Whatever happens, a
-//! mail past `give_up` is given up.
 
 use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
@@ -25,12 +18,11 @@ use tokio::time::Instant;
 
 use super::connect::{Dial, OpenError, Opener, Step};
 use super::queue::Queue;
-use super::relay::{Down, PROBE_CAP, Relay, Trouble};
+use super::relay::{Down, Relay};
 use super::session::{Idle, Session};
 use super::{Summary, Until};
 use crate::config::{RetryPolicy, SmtpConfig};
-use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
-use crate::text::Visible;
+use crate::outbox::{Job, OutboxError};
 
 /// How long a session without work is kept; servers close idle ones after some minutes at the earliest.
 const PARK: Duration = Duration::from_secs(30);
@@ -51,9 +43,9 @@ pub(super) struct Shared<Q, D> {
     pub(super) config: Arc<SmtpConfig>,
     pub(super) relay: Relay,
     opener: Opener<D>,
-    retry: RetryPolicy,
+    pub(super) retry: RetryPolicy,
     ready: Mutex<VecDeque<Job>>,
-    summary: Mutex<Summary>,
+    pub(super) summary: Mutex<Summary>,
     /// One connection is made at a time.
     gate: tokio::sync::Mutex<()>,
     live: Arc<AtomicUsize>,
@@ -62,9 +54,9 @@ pub(super) struct Shared<Q, D> {
     /// Set once: when what is still open is cut off.
     stop: watch::Sender<Option<Instant>>,
     /// A mail was given up for its age while the server was down.
-    aged: AtomicBool,
+    pub(super) aged: AtomicBool,
     /// In a drain, what is due by then; released mails come after it.
-    drain: Option<Timestamp>,
+    pub(super) drain: Option<Timestamp>,
 }
 
 /// A session with its place among those that are open.
@@ -99,7 +91,7 @@ pub(super) enum NoSession {
     Stopping,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -452,78 +444,5 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
                 Err(NoSession::Down(self.relay.fell(now, trouble, &error.to_string()), true))
             }
         }
-    }
-
-    fn now_and_later(&self) -> (Timestamp, Timestamp) {
-        let now = self.queue.now();
-        // In a drain, what is given back must not be due in the same drain again.
-        let later = self.drain.map_or(now, |drain| now.max(drain + Duration::from_millis(10)));
-        (now, later)
-    }
-
-    /// Gives a mail back, no attempt counted.
-    async fn release(&self, job: &Job, reason: &str) -> Result<(), OutboxError> {
-        let (_, later) = self.now_and_later();
-        let outcomes = job.recipients.iter().map(|to| (to.id, Attempt::Released(later))).collect();
-        self.report(job, outcomes, reason).await
-    }
-
-    /// What becomes of recipients when there is no session; see the head of this file.
-    pub(super) async fn set_back(
-        &self,
-        job: &Job,
-        to: &[JobRecipient],
-        down: &Down,
-        tried: bool,
-    ) -> Result<(), OutboxError> {
-        let outcomes = to.iter().map(|to| (to.id, self.set_back_one(job, to, down, tried))).collect();
-        self.report(job, outcomes, &down.reason).await
-    }
-
-    pub(super) fn set_back_one(&self, job: &Job, to: &JobRecipient, down: &Down, tried: bool) -> Attempt {
-        let (now, later) = self.now_and_later();
-        let attempts = usize::try_from(to.attempts).unwrap_or(usize::MAX);
-        let wait = self.retry.wait(attempts);
-        if self.is_past(job, now) {
-            self.aged.store(true, Ordering::Release);
-            return Attempt::Deferred(down.reason.clone());
-        }
-        match down.trouble {
-            Trouble::Unreachable if tried && (attempts == 0 || wait <= PROBE_CAP) => {
-                Attempt::Deferred(down.reason.clone())
-            }
-            _ if self.drain.is_some() => Attempt::Released(later),
-            _ => Attempt::Released(now + down.next.saturating_duration_since(Instant::now())),
-        }
-    }
-
-    fn is_past(&self, job: &Job, now: Timestamp) -> bool {
-        Duration::try_from(now.duration_since(job.stored)).unwrap_or_default() >= self.retry.give_up
-    }
-
-    /// Stores outcomes, counts them, and logs one line for each recipient.
-    pub(super) async fn report(&self, job: &Job, outcomes: Vec<(i64, Attempt)>, why: &str) -> Result<(), OutboxError> {
-        if outcomes.is_empty() {
-            return Ok(());
-        }
-        if !self.queue.report(job, &outcomes, self.queue.now()).await? {
-            tracing::warn!(
-                message_id = job.message_id,
-                "another claim has overtaken this one; its outcome is not counted"
-            );
-            return Ok(());
-        }
-        let mut summary = lock(&self.summary);
-        for (id, outcome) in &outcomes {
-            let address = job.recipients.iter().find(|to| to.id == *id).map_or("", |to| to.address.as_str());
-            if let Attempt::Released(_) = outcome {
-                summary.deferred += u64::from(self.drain.is_some());
-                let (message_id, recipient) = (Visible(&job.message_id).to_string(), Visible(address).to_string());
-                tracing::debug!(message_id, recipient, reason = why, "stays queued");
-            } else {
-                summary.record(&job.message_id, address, outcome);
-            }
-        }
-        Ok(())
     }
 }

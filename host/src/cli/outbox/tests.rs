@@ -34,9 +34,18 @@ fn the_configuration_is_named_before_or_after() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    for words in
-        ["", "retry", "cancel", "retry x", "retry 1 --state failed", "list --state sent", "show", "show 1 --raw --json"]
-    {
+    for words in [
+        "",
+        "retry",
+        "cancel",
+        "retry x",
+        "show 0",
+        "show 1.2.3",
+        "retry 1 --state failed",
+        "list --state sent",
+        "show",
+        "show 1 --raw --json",
+    ] {
         assert!(parse(words).is_err(), "{words}");
     }
     let error = parse("list --state sent").unwrap_err().to_string();
@@ -176,6 +185,22 @@ fn show_tells_everything_and_gives_the_exact_bytes() {
     assert_eq!(value["recipients"][0]["log"][0]["outcome"], "failed");
     assert_eq!(value["decisions"][0]["trace"][0]["verdict"], "off");
     assert!(run_words(&path, "show 9").0.unwrap_err().to_string().contains("no 9"));
+}
+
+#[test]
+fn show_tells_what_became_of_an_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = furnished(dir.path());
+    let out = done(&path, "show root/C.2/F.2\u{1b}");
+    let expected = ["event root/C.2/F.2␛: matches the filters", "rule analyst: mailed, mail 2", "off     delay_"];
+    assert!(expected.iter().all(|word| out.contains(word)), "{out}");
+    assert_eq!(done(&path, "show F.2\u{1b}"), out);
+    assert!(!out.contains("F.1"));
+    let value: serde_json::Value = serde_json::from_str(&done(&path, "show F.1\u{1b} --json")).unwrap();
+    assert_eq!(value["decisions"][0]["outcome"], "mailed");
+    assert_eq!(value["decisions"][0]["mails"], json!(["1"]));
+    assert!(run_words(&path, "show F.9").0.unwrap_err().to_string().contains("no event F.9"));
+    assert!(run_words(&path, "show F.1\u{1b} --raw").0.unwrap_err().is::<UsageError>());
 }
 
 #[test]

@@ -80,7 +80,7 @@ async fn envelope_and_mail_are_one_write_each() {
 #[tokio::test]
 async fn a_large_mail_is_streamed_whole() {
     let line = b"0123456789 .dots. ..\r\n.leading\r\n";
-    let body = line.repeat(20_000);
+    let body = line.repeat(6_000);
     let (queue, server) = (Memory::new(), Server::polite().narrow(1024).start());
     queue.add_mail(&["ana@example.org"], &body);
     assert_eq!(drain(&queue, config(), &server).await.delivered, 1);
