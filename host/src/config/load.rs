@@ -1,4 +1,4 @@
-//! From a file to a [`Config`](super::Config).
+//! From a file to a [`Config`].
 
 use std::path::{Path, PathBuf};
 

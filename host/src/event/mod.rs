@@ -1,6 +1,6 @@
 //! The domain: what Bewit hears of. Pure data, no I/O.
 //!
-//! [`line`] admits a line of bytes (limits on length, depth and nodes), [`parse`] turns it into a [`FlowCompletion`],
+//! [`mod@line`] admits a line of bytes (limits on length, depth and nodes), [`parse`] turns it into a [`FlowCompletion`],
 //! whatever of Velociraptor's JSON encodings it is written in; [`read`] does both. [`samples()`] ship with Bewit; [`schema`] describes an event
 //! to editors and to those who write events.
 

@@ -1,7 +1,7 @@
 //! `POST /v1/events`: JSON Lines over HTTP, acknowledged after the commit.
 //!
 //! HTTP/1 in clear; whoever needs TLS puts a proxy in front. A request carries `Authorization: Bearer TOKEN` and one or
-//! many lines. The answer is JSON ([`answer::Report`]) and comes when everything is on disk:
+//! many lines. The answer is JSON (`answer::Report`) and comes when everything is on disk:
 //!
 //! | status | when |
 //! |---|---|

@@ -14,7 +14,7 @@
 //! **What is no event** goes to `rejected/` with its reason: a line as `NAME.line-N.jsonl`, what is no regular file (or
 //! one with several names) as it is. A line is on disk there before its rejection is recorded.
 //!
-//! **Rows.** A `*.jsonl` file whose lines are JSON objects that do not look like events (see [`kind`]) may belong to an
+//! **Rows.** A `*.jsonl` file whose lines are JSON objects that do not look like events (see `kind`) may belong to an
 //! event to come. It stays until an event has used it, and goes (or is moved to `done/`) with the file of the last such
 //! event. If none comes within a minute (with [`Mode::Once`]: in this run) it is judged line by line, or, if it has more
 //! than a few lines, set aside as a whole with one reason.
