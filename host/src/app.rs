@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, OnAmbiguous, Transport};
 use crate::delivery::{self, Summary, Until};
 use crate::digests;
-use crate::intake::{Accept, Mode, http, spool};
+use crate::intake::{Accept, Mode, http, spool, stdin};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::reload::Reloader;
@@ -31,6 +31,7 @@ pub struct App {
     current: Current,
     outbox: Outbox,
     pipeline: Arc<Pipeline>,
+    stdin: bool,
 }
 
 impl App {
@@ -48,7 +49,13 @@ impl App {
         let outbox = Outbox::open(&config.outbox, config.retry.clone(), hold).await?;
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));
         let pipeline = Arc::new(Pipeline::new(Arc::clone(&current), outbox.clone(), observer));
-        Ok(Self { config_file, current, outbox, pipeline })
+        Ok(Self { config_file, current, outbox, pipeline, stdin: false })
+    }
+
+    /// Whether standard input is an intake, too.
+    #[must_use]
+    pub fn with_stdin(self, stdin: bool) -> Self {
+        Self { stdin, ..self }
     }
 
     /// What takes lines in.
@@ -57,18 +64,21 @@ impl App {
         Arc::<Pipeline>::clone(&self.pipeline)
     }
 
-    /// Takes what waits in the spool, sends what is due, ends. Retries are not waited for.
+    /// Takes what waits in the spool and on standard input, sends what is due, ends. Retries are not waited for.
     ///
     /// # Errors
-    /// When the outbox or the spool fails.
+    /// When the outbox or an intake fails.
     pub async fn once(self) -> anyhow::Result<Once> {
         let config = self.config();
-        let taken = match &config.spool {
+        let mut taken = match &config.spool {
             Some(spool) => {
                 spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?
             }
             None => spool::Summary::default(),
         };
+        if self.stdin {
+            taken.lines.add(stdin::run(&config.limits, self.pipeline(), None, Mode::Once).await?);
+        }
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
         let sent = delivery::run(
             self.outbox.clone(),
@@ -113,6 +123,16 @@ impl App {
                 Ok(())
             });
         }
+        if self.stdin {
+            let (pipeline, limits, mut stops) = (self.pipeline(), config.limits, intake_stops.clone());
+            parts.spawn("stdin", async move {
+                let counts = stdin::run(&limits, pipeline, None, Mode::Watch(stops.clone())).await?;
+                tracing::info!(events = counts.good(), rejected = counts.rejected, "standard input has ended");
+                // Its end is not the daemon's: what it brought is still to be delivered.
+                stopped(&mut stops).await;
+                Ok(())
+            });
+        }
         if let Some(http) = config.http.clone() {
             let server = http::Server::bind(&http).await.with_context(|| format!("intake.http: {}", http.listen))?;
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
@@ -138,7 +158,7 @@ impl App {
 
         let failure = parts.until_stopped(hangup).await;
         stop_intake.send_replace(true);
-        parts.wait_for(&["reload", "spool", "http"]).await;
+        parts.wait_for(&["reload", "spool", "stdin", "http"]).await;
         stop_rest.send_replace(true);
         let late = parts.wait_for_all().await;
         self.outbox.close().await;
@@ -159,7 +179,7 @@ impl App {
 /// What one pass did.
 #[derive(Debug, Clone, Copy)]
 pub struct Once {
-    /// By the spool.
+    /// By the spool and from standard input.
     pub taken: spool::Summary,
     /// By delivery.
     pub sent: Summary,

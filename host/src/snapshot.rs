@@ -1,15 +1,16 @@
 //! A configuration in force: rules and templates, built aside, proved, and never changed after. First start and reload
 //! are the same code.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::compose::Composer;
-use crate::compose::templates::Templates;
+use crate::compose::templates::{TemplateError, Templates};
 use crate::config::Config;
-use crate::config::diagnostic::Diagnostics;
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::config::load;
 
 /// One generation of the configuration.
@@ -69,4 +70,65 @@ pub fn template_sets(config: &Config) -> Vec<String> {
     sets.sort();
     sets.dedup();
     sets
+}
+
+impl From<Vec<TemplateError>> for Diagnostics {
+    fn from(errors: Vec<TemplateError>) -> Self {
+        let mut all = Self::default();
+        for error in errors {
+            let span = error.text.as_deref().and_then(|text| {
+                error.span.clone().or_else(|| error.line.and_then(|line| line_span(text, line.saturating_sub(1))))
+            });
+            let (message, hint) = match error.message.split_once('\n') {
+                Some((first, rest)) if !rest.trim().is_empty() => (first.to_owned(), Some(rest.trim().to_owned())),
+                _ => (error.message.trim().to_owned(), None),
+            };
+            let message = match error.line {
+                Some(line) if span.is_none() => format!("line {line}: {message}"),
+                _ => message,
+            };
+            let sources = error.text.map(|text| (error.name.clone(), text)).into_iter().collect();
+            let findings = vec![Diagnostic { severity: Severity::Error, file: error.name, span, message, hint }];
+            all.merge(Self { findings, sources });
+        }
+        all
+    }
+}
+
+/// The byte range of a line, counted from 0, without its line end.
+fn line_span(text: &str, line: usize) -> Option<Range<usize>> {
+    let mut start = 0;
+    for (index, content) in text.split('\n').enumerate() {
+        if index == line {
+            let trimmed = content.trim_start();
+            let indent = content.len() - trimmed.len();
+            return Some(start + indent..start + indent + trimmed.trim_end().len());
+        }
+        start += content.len() + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_errors_point_into_their_text() {
+        let error = TemplateError {
+            name: "flow-completion.txt.j2".to_owned(),
+            line: Some(2),
+            span: None,
+            text: Some("a\n  {{ no }}\n".to_owned()),
+            message: "unknown variable\nknown: yes".to_owned(),
+        };
+        insta::assert_snapshot!(Diagnostics::from(vec![error]), @r"
+        error: unknown variable
+         --> flow-completion.txt.j2:2:3
+          |
+        2 |   {{ no }}
+          |   ^^^^^^^^
+          = hint: known: yes
+        ");
+    }
 }

@@ -15,6 +15,9 @@ pub struct RunArgs {
     /// Take what is waiting, send what is due, then end; exit code 1 if a line was rejected or a recipient is deferred, failed or held
     #[arg(long)]
     once: bool,
+    /// Take events from standard input, too, one JSON object a line
+    #[arg(value_name = "-", value_parser = ["-"])]
+    stdin: Option<String>,
 }
 
 /// Runs it.
@@ -26,12 +29,12 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     if snapshot.config.rules.is_empty() {
         tracing::warn!("no [[rule]]: events are taken in, and nobody is told");
     }
-    if snapshot.config.spool.is_none() && snapshot.config.http.is_none() {
-        tracing::warn!("neither [intake.spool] nor [intake.http]: nothing is taken in");
+    if snapshot.config.spool.is_none() && snapshot.config.http.is_none() && args.stdin.is_none() {
+        tracing::warn!("neither [intake.spool] nor [intake.http] nor `-`: nothing is taken in");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
     runtime.block_on(async {
-        let app = App::build(snapshot, Some(args.config.config), None).await?;
+        let app = App::build(snapshot, Some(args.config.config), None).await?.with_stdin(args.stdin.is_some());
         if !args.once {
             app.daemon().await?;
             return Ok(Exit::Done);

@@ -84,6 +84,9 @@ mod tests {
         let text = table.to_string();
         assert!(!text.contains('\u{1b}'));
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert_eq!(text.lines().nth(1).unwrap().find("one"), text.lines().nth(2).unwrap().find("ten"), "{text}");
+        let column =
+            |line: usize, word: &str| text.lines().nth(line)?.split_once(word).map(|(before, _)| before.width());
+        assert!(column(1, "one").is_some());
+        assert_eq!(column(1, "one"), column(2, "ten"), "{text}");
     }
 }

@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::compose::templates::TemplateError;
 use crate::text::{Visible, count, is_invisible};
 
 /// Columns of source that an excerpt shows at most.
@@ -114,29 +113,6 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
-
-impl From<Vec<TemplateError>> for Diagnostics {
-    fn from(errors: Vec<TemplateError>) -> Self {
-        let mut all = Self::default();
-        for error in errors {
-            let span = error.text.as_deref().and_then(|text| {
-                error.span.clone().or_else(|| error.line.and_then(|line| line_span(text, line.saturating_sub(1))))
-            });
-            let (message, hint) = match error.message.split_once('\n') {
-                Some((first, rest)) if !rest.trim().is_empty() => (first.to_owned(), Some(rest.trim().to_owned())),
-                _ => (error.message.trim().to_owned(), None),
-            };
-            let message = match error.line {
-                Some(line) if span.is_none() => format!("line {line}: {message}"),
-                _ => message,
-            };
-            let sources = error.text.map(|text| (error.name.clone(), text)).into_iter().collect();
-            let findings = vec![Diagnostic { severity: Severity::Error, file: error.name, span, message, hint }];
-            all.merge(Self { findings, sources });
-        }
-        all
-    }
-}
 
 impl Diagnostic {
     fn write(&self, out: &mut String, text: Option<&str>, paint: Paint) {
@@ -250,20 +226,6 @@ impl Place {
         }
         Self { line, column, excerpt, indent, width: width.min(EXCERPT) }
     }
-}
-
-/// The byte range of a line, counted from 0, without its line end.
-fn line_span(text: &str, line: usize) -> Option<Range<usize>> {
-    let mut start = 0;
-    for (index, content) in text.split('\n').enumerate() {
-        if index == line {
-            let trimmed = content.trim_start();
-            let indent = content.len() - trimmed.len();
-            return Some(start + indent..start + indent + trimmed.trim_end().len());
-        }
-        start += content.len() + 1;
-    }
-    None
 }
 
 /// The nearest character boundary at or before `at`.
@@ -395,24 +357,5 @@ mod tests {
         let all = Diagnostics { findings: vec![finding.clone(), finding], sources: Vec::new() };
         assert_eq!(all.render(false), "warning: m\n --> a\n\nwarning: m\n --> a\n\n2 warnings");
         assert!(all.render(true).starts_with("\u{1b}[1;33mwarning\u{1b}[0m"));
-    }
-
-    #[test]
-    fn template_errors_point_into_their_text() {
-        let error = TemplateError {
-            name: "flow-completion.txt.j2".to_owned(),
-            line: Some(2),
-            span: None,
-            text: Some("a\n  {{ no }}\n".to_owned()),
-            message: "unknown variable\nknown: yes".to_owned(),
-        };
-        insta::assert_snapshot!(Diagnostics::from(vec![error]), @r"
-        error: unknown variable
-         --> flow-completion.txt.j2:2:3
-          |
-        2 |   {{ no }}
-          |   ^^^^^^^^
-          = hint: known: yes
-        ");
     }
 }

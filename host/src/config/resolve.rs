@@ -53,7 +53,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
 
     let findings = resolver.findings;
     if no_intake {
-        let hint = "without [intake.spool] or [intake.http], events come from standard input alone";
+        let hint = "without [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)";
         findings.remark(None, "no intake is configured", hint);
     }
     let rules = file.rules.or(super::values::List::default());

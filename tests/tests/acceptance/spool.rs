@@ -23,6 +23,19 @@ fn rejected(env: &TestEnv) -> String {
 }
 
 #[test]
+fn standard_input_is_an_intake_too() {
+    let env = TestEnv::new();
+    env.config(&Site::mailbox());
+    let run = |text: String| env.bewit(["run", "--once", "-c", "bewit.toml", "-"]).stdin(text).run();
+    run(lines(&[event(1), event(2)])).expect(0);
+    assert_eq!(env.mails().len(), 2);
+    // Heard again it is no new mail, and a line that is no event is told by the exit code.
+    run(format!("{}no event\n", lines(&[event(2)]))).expect(1);
+    assert_eq!(env.mails().len(), 2);
+    run(String::new()).expect(0);
+}
+
+#[test]
 fn a_bad_line_is_set_aside_and_the_rest_goes_on() {
     let env = TestEnv::new();
     env.config(&Site::mailbox());

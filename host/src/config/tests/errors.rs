@@ -284,7 +284,7 @@ fn warnings_are_no_errors() {
     "#);
     let text = "[smtp]\nmailbox = \"m\"\nport = 25\n";
     insta::assert_snapshot!(brief(text), @"
-    - warning: no intake is configured | without [intake.spool] or [intake.http], events come from standard input alone
+    - warning: no intake is configured | without [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)
     - warning: there is no rule | without a [[rule]], nobody is told of anything
     3 warning: `port` does nothing without `server` | mail goes to the folder `mailbox`
     ");
