@@ -16,10 +16,8 @@ const MOST_LINES: usize = 500;
 const MOST_TEST_LINES: usize = 700;
 
 /// Files that are longer for a reason.
-const LONG_FILES: &[(&str, &str)] = &[
-    ("host/src/config/values.rs", "one kind of value after the other, each with its schema and its reader"),
-    ("host/src/delivery/worker.rs", "the dispatcher and its lanes share one state and are read together"),
-];
+const LONG_FILES: &[(&str, &str)] =
+    &[("host/src/delivery/worker.rs", "the dispatcher and its lanes share one state and are read together")];
 
 /// What must not be named in some folder. Each rule: folders (`!` before one takes it out), words, and why.
 const FORBIDDEN: &[(&[&str], &[&str], &str)] = &[
@@ -133,8 +131,8 @@ pub(crate) fn run() -> Result<()> {
         findings.extend(check_file(name, text, is_test));
     }
     for (name, reason) in LONG_FILES {
-        if !files.iter().any(|file| file == name) {
-            findings.push(format!("{name}: listed as long ({reason}), but not there"));
+        if !texts.iter().any(|(file, text)| file == name && text.lines().count() > MOST_LINES) {
+            findings.push(format!("{name}: listed as long ({reason}), but it is not"));
         }
     }
     for manifest in files.iter().filter(|name| name.ends_with("Cargo.toml") && *name != "Cargo.toml") {
