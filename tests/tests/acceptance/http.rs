@@ -222,3 +222,33 @@ fn rude_requests_do_no_harm() {
     assert!(daemon.running());
     env.verify();
 }
+
+#[test]
+fn the_daemon_tells_how_it_is() {
+    let env = TestEnv::new();
+    let (web, relay) = (free_address(), free_address());
+    env.config(&Site::smtp(relay.port()).retry("1 h").more(&format!("\n[web]\nlisten = \"{web}\"")));
+    let mut daemon = start(&env, web);
+    let get = |path: &str| {
+        exchange(web, format!("GET {path} HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap()
+    };
+    assert_eq!(get("/healthz").status, 200);
+    assert_eq!(get("/readyz").status, 200);
+    env.drop_spool("a.jsonl", format!("{}no event\n", lines(&many(0, 3))));
+    let figure = |name: &str| -> Option<f64> {
+        get("/metrics").body.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    daemon.wait_for("the events to be counted", 30.0, |_| (figure("bewit_events_total") == Some(3.0)).then_some(()));
+    assert_eq!(figure("bewit_lines_rejected_total"), Some(1.0));
+    assert_eq!(figure("bewit_mails_total"), Some(3.0));
+    // The figures come from the books: they say what `outbox list` says.
+    let states: Vec<String> = env.states();
+    for state in ["queued", "deferred", "delivered", "failed"] {
+        let listed = states.iter().filter(|own| *own == state).count();
+        assert_eq!(figure(&format!("bewit_recipients{{state=\"{state}\"}}")), Some(listed as f64), "{state}");
+    }
+    // Who listens on the web may look, and not do anything.
+    let post = format!("POST /metrics HTTP/1.1\r\nHost: {web}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    assert_eq!(exchange(web, post.as_bytes()).unwrap().status, 405);
+    assert!(daemon.terminate().success());
+}
