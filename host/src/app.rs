@@ -283,12 +283,21 @@ async fn deliver(
 async fn gather(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     /// An interval of a whole second is the finest there is.
     const TICK: Duration = Duration::from_secs(1);
+    let mut full = false;
     loop {
         tokio::select! {
             () = stopped(&mut stop) => return Ok(()),
             () = tokio::time::sleep(TICK) => {}
         }
-        digests::flush(&current, &outbox, Timestamp::now(), false).await?;
+        match digests::flush(&current, &outbox, Timestamp::now(), false).await {
+            Ok(_) => full = false,
+            Err(error @ OutboxError::Full { .. }) => {
+                if !std::mem::replace(&mut full, true) {
+                    tracing::error!(%error, "digests wait for space");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

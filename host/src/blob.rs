@@ -44,7 +44,7 @@ impl BlobStore {
         }
         // The folder's own name must outlive a power cut as well.
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent)?.sync_all()?;
+            sync_folder(parent)?;
         }
         Ok(Self::at(dir))
     }
@@ -190,7 +190,7 @@ impl BlobWriter {
             crate::fault::point("blob_after_rename");
         }
         // Even for one that is there: whoever renamed it may not have come this far.
-        File::open(&self.store.dir)?.sync_all()?;
+        sync_folder(&self.store.dir)?;
         Ok(blob)
     }
 }
@@ -222,6 +222,14 @@ impl Write for BlobWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Makes the names in a folder durable: a file that is renamed into it is there after a power cut only then.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Lower-case hex.
@@ -306,9 +314,9 @@ mod tests {
         let blob = write(&store, b"hello");
         let hour_ago = SystemTime::now() - Duration::from_secs(3600);
         File::open(store.path(&blob)).unwrap().set_modified(hour_ago - Duration::from_secs(1)).unwrap();
-        assert_eq!(store.older_than(hour_ago).unwrap(), [blob.sha256.clone()]);
+        assert_eq!(store.older_than(hour_ago).unwrap(), std::slice::from_ref(&blob.sha256));
         assert_eq!(write(&store, b"hello"), blob);
-        assert_eq!(names(&store), [blob.sha256.clone()]);
+        assert_eq!(names(&store), std::slice::from_ref(&blob.sha256));
         assert!(store.older_than(hour_ago).unwrap().is_empty());
         assert!(!store.remove_older_than(&blob.sha256, hour_ago).unwrap());
         assert!(store.read(&blob).is_ok());

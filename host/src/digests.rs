@@ -3,10 +3,9 @@
 use indexmap::IndexMap;
 use jiff::Timestamp;
 
-use crate::compose::attachments::Attachment;
 use crate::compose::digest::digest;
 use crate::compose::view::View;
-use crate::mail::NewMail;
+use crate::mail::{Attachment, NewMail};
 use crate::outbox::{DigestItem, DigestJob, Outbox, OutboxError};
 use crate::rule::Rule;
 use crate::snapshot::{Current, Snapshot};
@@ -14,20 +13,26 @@ use crate::snapshot::{Current, Snapshot};
 /// Writes and stores every digest that is due (`all`: whatever is gathered). Answers how many.
 ///
 /// # Errors
-/// When the outbox fails.
+/// When the outbox fails; on [`OutboxError::Full`] the rest stays gathered.
 pub async fn flush(current: &Current, outbox: &Outbox, now: Timestamp, all: bool) -> Result<usize, OutboxError> {
-    let jobs = outbox.due_digests(now, all).await?;
-    let count = jobs.len();
-    for job in jobs {
-        let snapshot = current.load_full();
-        let items: Vec<i64> = job.items.iter().map(|item| item.id).collect();
-        let rule = job.rule.clone();
-        let mails = tokio::task::spawn_blocking(move || mails(&snapshot, job, now))
-            .await
-            .map_err(|error| OutboxError::Stopped(error.to_string()))?;
-        outbox.close_digest(&rule, &items, mails, now).await?;
+    let mut count = 0;
+    loop {
+        // A large digest comes in parts: the rest of it is due at once.
+        let jobs = outbox.due_digests(now, all).await?;
+        if jobs.is_empty() {
+            return Ok(count);
+        }
+        count += jobs.len();
+        for job in jobs {
+            let snapshot = current.load_full();
+            let items: Vec<i64> = job.items.iter().map(|item| item.id).collect();
+            let rule = job.rule.clone();
+            let mails = tokio::task::spawn_blocking(move || mails(&snapshot, job, now))
+                .await
+                .map_err(|error| OutboxError::Stopped(error.to_string()))?;
+            outbox.close_digest(&rule, &items, mails, now).await?;
+        }
     }
-    Ok(count)
 }
 
 /// A circle that gathered one event gets that event's own mail; a larger one gets a digest. If the rule is gone or the

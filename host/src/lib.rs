@@ -26,5 +26,6 @@ pub mod pipeline;
 pub mod reload;
 pub mod rule;
 pub mod snapshot;
+pub mod text;
 pub mod watch;
 pub mod web;

@@ -20,6 +20,17 @@ pub enum Segment {
     Base64(BlobRef),
 }
 
+/// A file that belongs to a mail, stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// File name, `[A-Za-z0-9._-]`, at most 120 characters, distinct within the mail.
+    pub name: String,
+    /// MIME type.
+    pub content_type: String,
+    /// Its bytes.
+    pub blob: BlobRef,
+}
+
 /// One finished mail: an envelope and its content.
 #[derive(Debug, Clone)]
 pub struct NewMail {

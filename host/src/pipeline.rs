@@ -11,10 +11,9 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::blob::{BlobStore, hex};
-use crate::compose::text::one_line;
 use crate::compose::{self, ComposeError, Draft};
-use crate::event::line::{LineLimits, admit};
-use crate::event::{EventKey, FlowCompletion, parse};
+use crate::event::line::LineLimits;
+use crate::event::{self, EventKey, FlowCompletion};
 use crate::facts::RowReader;
 use crate::fault;
 use crate::intake::{Accept, Batch, Fate, Line};
@@ -22,6 +21,7 @@ use crate::outbox::{Accepted, Content, Gathered, Outbox, OutboxError, Outcome, R
 use crate::rule::decide::decide;
 use crate::rule::{Rule, Throttle, Verdict};
 use crate::snapshot::{Current, Snapshot};
+use crate::text::one_line;
 
 /// Hears of each event and what the rules made of it, before it is stored.
 pub type Observer = Arc<dyn Fn(&FlowCompletion, &[Outcome]) + Send + Sync>;
@@ -94,8 +94,7 @@ impl Accept for Pipeline {
     }
 
     fn examine(&self, line: &[u8]) -> Result<(), String> {
-        let text = admit(line, &self.current.load().config.limits).map_err(|error| error.to_string())?;
-        parse::parse(&text).map(|_| ()).map_err(|error| error.to_string())
+        event::read(line, &self.current.load().config.limits).map(|_| ()).map_err(|error| error.to_string())
     }
 
     fn position(&self, source: String) -> Pin<Box<dyn Future<Output = Result<u64, OutboxError>> + Send + '_>> {
@@ -141,12 +140,12 @@ fn examine(line: &Line, limits: &LineLimits) -> Examined {
         }
     };
     let digest = hex(&Sha256::digest(bytes));
-    let parsed = admit(bytes, limits)
-        .map_err(|error| error.to_string())
-        .and_then(|text| parse::parse(&text).map_err(|error| error.to_string()));
-    match parsed {
+    match event::read(bytes, limits) {
         Ok(event) => Examined::Event { event: Box::new(event), digest },
-        Err(reason) => Examined::Rejected { offset: line.offset, length: bytes.len() as u64, digest, reason },
+        Err(error) => {
+            let reason = error.to_string();
+            Examined::Rejected { offset: line.offset, length: bytes.len() as u64, digest, reason }
+        }
     }
 }
 

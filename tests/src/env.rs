@@ -162,7 +162,14 @@ impl TestEnv {
     #[must_use]
     #[track_caller]
     pub fn recipients(&self) -> Vec<Queued> {
-        self.bewit(["outbox", "list", "--all", "--json"]).run().expect(0).json().iter().map(Queued::read).collect()
+        self.bewit(["outbox", "list", "--json"]).run().expect(0).json().iter().map(Queued::read).collect()
+    }
+
+    /// [`TestEnv::recipients`] while a daemon starts: none until it has made its outbox.
+    #[must_use]
+    pub fn recipients_so_far(&self) -> Vec<Queued> {
+        let said = self.bewit(["outbox", "list", "--json"]).run();
+        if said.status.success() { said.json().iter().map(Queued::read).collect() } else { Vec::new() }
     }
 
     /// The states of all recipients.

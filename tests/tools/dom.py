@@ -13,6 +13,8 @@ class Skeleton(html.parser.HTMLParser):
         self.tags, self.links, self.text = [], [], []
 
     def handle_starttag(self, tag, attrs):
+        if tag in ("wbr", "br"):  # line breaks of a long or many-lined value: text, in effect
+            return
         links = [value for name, value in attrs if name in ("href", "src", "background", "action")]
         self.links += links
         # Where a link leads is data of its own; that it is one is structure.

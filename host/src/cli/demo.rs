@@ -10,7 +10,6 @@ use clap::Args;
 use super::table::Table;
 use super::{Exit, UsageError, output};
 use crate::app::App;
-use crate::compose::text::one_line;
 use crate::config::{Config, OnAmbiguous, SmtpConfig, Timeouts, TlsMode, Transport, load};
 use crate::event::{FlowCompletion, samples};
 use crate::intake::{Accept, Batch, Fate, Line};
@@ -18,6 +17,7 @@ use crate::outbox::Outcome;
 use crate::pipeline::Observer;
 use crate::rule::Verdict;
 use crate::snapshot::Snapshot;
+use crate::text::one_line;
 
 /// Marks a folder as the demo's own, so that the mails of the last tour may be removed.
 const MARKER: &str = ".bewit-demo";

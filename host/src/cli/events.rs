@@ -6,47 +6,63 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::UsageError;
-use crate::event::FlowCompletion;
-use crate::event::line::{LineLimits, admit};
-use crate::event::parse::parse;
+use super::progress::Progress;
+use crate::event::line::LineLimits;
+use crate::event::{self, FlowCompletion, NoEvent};
 use crate::facts::RowReader;
-use crate::rule::show::Visible;
+use crate::text::Visible;
 
 /// What became of one line.
 pub(super) struct Heard {
     /// File and line, for people.
     pub(super) place: String,
     /// The event, or why the line is none.
-    pub(super) event: Result<FlowCompletion, String>,
+    pub(super) event: Result<FlowCompletion, NoEvent>,
     /// Reads its rows: a `{"file"}` lies beside the file of events.
     pub(super) rows: RowReader,
 }
 
-/// Reads events and hands them on; `-` is standard input. Blank lines are no events.
+/// Reads events, hands them on and counts them; `-` is standard input. Blank lines are no events. A file that is not there is told
+/// before the first event is handed on.
 ///
 /// # Errors
 /// When a file cannot be read, or `take` fails.
 pub(super) fn each(
     paths: &[PathBuf],
     limits: &LineLimits,
+    progress: &Progress,
     mut take: impl FnMut(Heard) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let done = progress.counter();
+    let mut take = |heard| {
+        take(heard)?;
+        done();
+        Ok(())
+    };
+    for path in paths.iter().filter(|path| !is_stdin(path)) {
+        let is_file = path
+            .metadata()
+            .and_then(|found| if found.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(()) });
+        is_file.map_err(|error| UsageError(format!("{}: {error}", name_of(path))))?;
+    }
     for path in paths {
         let name = name_of(path);
-        if path.as_os_str() == "-" {
+        if is_stdin(path) {
             lines(io::stdin().lock(), &name, limits, &RowReader::new(None), &mut take)?;
             continue;
-        }
-        let unusable = |error: io::Error| UsageError(format!("{name}: {error}"));
-        if path.metadata().map_err(unusable)?.is_dir() {
-            return Err(unusable(io::ErrorKind::IsADirectory.into()).into());
         }
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let reader = BufReader::with_capacity(256 * 1024, File::open(path).map_err(unusable)?);
-        lines(reader, &name, limits, &RowReader::new(Some(Arc::from(folder))), &mut take)?;
+        let file = File::open(path).map_err(|error| UsageError(format!("{name}: {error}")))?;
+        lines(
+            BufReader::with_capacity(256 * 1024, file),
+            &name,
+            limits,
+            &RowReader::new(Some(Arc::from(folder))),
+            &mut take,
+        )?;
     }
     Ok(())
 }
@@ -66,10 +82,7 @@ fn lines(
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let event = admit(bytes, limits)
-            .map_err(|error| error.to_string())
-            .and_then(|line| parse(&line).map_err(|error| error.to_string()));
-        take(Heard { place: format!("{name}:{number}"), event, rows: rows.clone() })?;
+        take(Heard { place: format!("{name}:{number}"), event: event::read(bytes, limits), rows: rows.clone() })?;
     }
     Ok(())
 }
@@ -89,7 +102,40 @@ fn next(reader: &mut impl BufRead, line: &mut Vec<u8>, limit: u64) -> io::Result
     Ok(read > 0)
 }
 
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// A path as it can be shown.
 pub(super) fn name_of(path: &Path) -> String {
-    if path.as_os_str() == "-" { "stdin".to_owned() } else { Visible(&path.display().to_string()).to_string() }
+    if is_stdin(path) { "stdin".to_owned() } else { Visible(&path.display().to_string()).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bytes: &[u8], limit: u64) -> Vec<Vec<u8>> {
+        let mut reader = BufReader::with_capacity(4, bytes);
+        let (mut found, mut line) = (Vec::new(), Vec::new());
+        while next(&mut reader, &mut line, limit).unwrap() {
+            found.push(line.clone());
+        }
+        found
+    }
+
+    #[test]
+    fn lines_of_any_length() {
+        assert_eq!(lines(b"a\r\nbc\n\nd", 9), [b"a".to_vec(), b"bc".to_vec(), vec![], b"d".to_vec()]);
+        assert_eq!(lines(b"", 9), Vec::<Vec<u8>>::new());
+        // The limit itself is fine whatever ends the line; more is recognisable, and the next line is whole.
+        assert_eq!(lines(b"12345\r\nx", 5), [b"12345".to_vec(), b"x".to_vec()]);
+        let found = lines(b"1234567890123456789\nx\n", 5);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].len() > 5 && found[0].len() <= 8);
+        assert_eq!(found[1], b"x");
+        let found = lines(b"12345678", 5);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].len() > 5);
+    }
 }

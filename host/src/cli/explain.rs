@@ -1,29 +1,22 @@
 //! `bewit explain`.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{ConfigArgs, Exit, UsageError, output};
+use super::progress::Progress;
+use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::compose::Composer;
-use crate::compose::templates::Templates;
 use crate::config::Config;
-use crate::config::diagnostic::Diagnostics;
 use crate::config::load::load_offline;
-use crate::event::FlowCompletion;
-use crate::event::line::{LineLimits, admit};
-use crate::event::parse::parse;
+use crate::event::{FlowCompletion, NoEvent};
 use crate::rule::decide::decide;
-use crate::rule::show::Visible;
 use crate::rule::{Decision, Rule, TraceEntry, TraceVerdict, Verdict};
-
-/// Events between two looks of the progress display.
-const TICK: u64 = 256;
+use crate::snapshot::Snapshot;
+use crate::text::Visible;
 
 /// Show the decision for each event and rule, with the trace
 ///
@@ -48,34 +41,24 @@ pub struct ExplainArgs {
 /// When the configuration is broken or has no rules, or a file cannot be read: exit code 2.
 pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config.config)?;
-    for path in args.events.iter().filter(|path| !is_stdin(path)) {
-        let usable = path
-            .metadata()
-            .and_then(|found| if found.is_dir() { Err(io::Error::from(io::ErrorKind::IsADirectory)) } else { Ok(()) });
-        usable.map_err(|error| UsageError(format!("{}: {error}", name_of(path))))?;
-    }
-    let sets: Vec<&str> = config.rules.iter().map(|rule| rule.template.as_str()).collect();
-    let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from)?;
-    let composer = Composer { templates: &templates, base_url: config.base_url.as_deref() };
-
+    let snapshot = Snapshot::build(config, 1)?;
+    let progress = Progress::start("events explained", io::stdout().is_terminal());
     let mut work = Work {
-        rules: &config.rules,
-        composer,
-        limits: config.limits,
+        rules: &snapshot.config.rules,
+        composer: snapshot.composer(),
         json: args.json,
         out: output::stdout(),
-        progress: progress(),
         events: 0,
         bad: 0,
     };
-    for path in &args.events {
-        if is_stdin(path) {
-            work.read(&name_of(path), io::stdin().lock())?;
-        } else {
-            let file = File::open(path).map_err(|error| UsageError(format!("{}: {error}", name_of(path))))?;
-            work.read(&name_of(path), BufReader::with_capacity(256 * 1024, file))?;
+    events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
+        Ok(event) => work.answer(&event).context("standard output"),
+        Err(error) => {
+            work.refuse(&heard.place, &error);
+            Ok(())
         }
-    }
+    })?;
+    drop(progress);
     work.finish()
 }
 
@@ -88,30 +71,10 @@ fn configuration(path: &Path) -> anyhow::Result<Config> {
     }
     let config = load_offline(path)?;
     if config.rules.is_empty() {
-        let text = format!("{}: no rules are configured, so nothing is decided; add a [[rule]]", name_of(path));
+        let text = format!("{}: no rules are configured, so nothing is decided; add a [[rule]]", events::name_of(path));
         return Err(UsageError(text).into());
     }
     Ok(config)
-}
-
-fn is_stdin(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-fn name_of(path: &Path) -> String {
-    if is_stdin(path) { "stdin".to_owned() } else { Visible(&path.display().to_string()).to_string() }
-}
-
-/// A counter on the terminal while the answers go elsewhere.
-fn progress() -> ProgressBar {
-    if io::stdout().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// One answer, a line of the JSON contract.
@@ -129,45 +92,20 @@ struct Answer<'a> {
 struct Work<'a, W> {
     rules: &'a [Rule],
     composer: Composer<'a>,
-    limits: LineLimits,
     json: bool,
     out: W,
-    progress: ProgressBar,
     events: u64,
     bad: u64,
 }
 
 impl<W: Write> Work<'_, W> {
-    /// Answers for each line of a reader. At most one line is held at a time.
-    fn read(&mut self, name: &str, mut reader: impl BufRead) -> anyhow::Result<()> {
-        let mut line = Vec::new();
-        let mut number = 0_u64;
-        loop {
-            let got = next_line(&mut reader, &mut line, self.limits.line);
-            if !got.map_err(|error| UsageError(format!("{name}: {error}")))? {
-                return Ok(());
-            }
-            number += 1;
-            let bytes = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
-            if bytes.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let event = admit(bytes, &self.limits).map_err(|error| error.to_string());
-            match event.and_then(|line| parse(&line).map_err(|error| error.to_string())) {
-                Ok(event) => self.answer(&event).context("standard output")?,
-                Err(reason) => {
-                    self.bad += 1;
-                    self.progress.suspend(|| output::note(format_args!("{name}:{number}: {}", Visible(&reason))));
-                }
-            }
-        }
+    fn refuse(&mut self, place: &str, error: &NoEvent) {
+        self.bad += 1;
+        output::note(format_args!("{place}: {}", Visible(&error.to_string())));
     }
 
     fn answer(&mut self, event: &FlowCompletion) -> io::Result<()> {
         self.events += 1;
-        if self.events.is_multiple_of(TICK) {
-            self.progress.set_position(self.events);
-        }
         let key = event.key.to_string();
         if !self.json {
             let gap = if self.events == 1 { "" } else { "\n" };
@@ -212,7 +150,6 @@ impl<W: Write> Work<'_, W> {
     }
 
     fn finish(mut self) -> anyhow::Result<Exit> {
-        self.progress.finish_and_clear();
         self.out.flush().context("standard output")?;
         if self.bad == 0 {
             return Ok(Exit::Done);
@@ -222,24 +159,6 @@ impl<W: Write> Work<'_, W> {
         output::note(format_args!("{lines}; {} explained", self.events));
         Ok(Exit::Incomplete)
     }
-}
-
-/// Reads a line into `line`, without its end; `false` at the end of the input. Of an over-long line only so much is
-/// kept that it can be told to be one.
-fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>, limit: u64) -> io::Result<bool> {
-    line.clear();
-    // One byte over the limit, and a CRLF that does not count.
-    let most = limit.saturating_add(3);
-    let read = reader.by_ref().take(most).read_until(b'\n', line)?;
-    if read == 0 {
-        return Ok(false);
-    }
-    if line.pop_if(|last| *last == b'\n').is_some() {
-        line.pop_if(|last| *last == b'\r');
-    } else if read as u64 == most {
-        reader.skip_until(b'\n')?;
-    }
-    Ok(true)
 }
 
 fn write_text(out: &mut impl Write, rule: &str, decision: &Decision, subject: Option<&str>) -> io::Result<()> {

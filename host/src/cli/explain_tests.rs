@@ -1,29 +1,5 @@
 use super::*;
 
-fn lines(bytes: &[u8], limit: u64) -> Vec<Vec<u8>> {
-    let mut reader = BufReader::with_capacity(4, bytes);
-    let (mut found, mut line) = (Vec::new(), Vec::new());
-    while next_line(&mut reader, &mut line, limit).unwrap() {
-        found.push(line.clone());
-    }
-    found
-}
-
-#[test]
-fn lines_of_any_length() {
-    assert_eq!(lines(b"a\r\nbc\n\nd", 9), [b"a".to_vec(), b"bc".to_vec(), vec![], b"d".to_vec()]);
-    assert_eq!(lines(b"", 9), Vec::<Vec<u8>>::new());
-    // The limit itself is fine whatever ends the line; more is recognisable, and the next line is whole.
-    assert_eq!(lines(b"12345\r\nx", 5), [b"12345".to_vec(), b"x".to_vec()]);
-    let found = lines(b"1234567890123456789\nx\n", 5);
-    assert_eq!(found.len(), 2);
-    assert!(found[0].len() > 5 && found[0].len() <= 8);
-    assert_eq!(found[1], b"x");
-    let found = lines(b"12345678", 5);
-    assert_eq!(found.len(), 1);
-    assert!(found[0].len() > 5);
-}
-
 #[test]
 fn a_text_to_be_read() {
     let decision = Decision {

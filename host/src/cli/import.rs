@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{Exit, UsageError, output};
 use crate::rule::import::{convert, read};
-use crate::rule::show::{Shown, Visible};
+use crate::text::{Shown, Visible};
 
 /// Bytes of a file that is read; a parameter set has a few thousand.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;

@@ -10,6 +10,7 @@ mod events;
 pub mod explain;
 pub mod import;
 pub mod outbox;
+mod progress;
 pub mod render;
 pub mod run;
 pub mod schema;

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,11 +13,12 @@ use super::output::{note, stdout};
 use super::{Exit, UsageError};
 use crate::blob::BlobStore;
 use crate::mail::Segment;
-use crate::outbox::hand::{self, Action, Handled, Target};
-use crate::outbox::look::{Filter, Line, Reader, StoredMail};
+use crate::outbox::hand::{self, Action, Handled, Target, UnknownTarget};
+use crate::outbox::look::{Filter, Line, Reader, StoredDecision, StoredMail};
 use crate::outbox::state::State;
 use crate::outbox::verify::{self, Report};
-use crate::outbox::{visible, write_mail};
+use crate::outbox::write_mail;
+use crate::text::{clean, count, one_line};
 
 /// Look into the outbox: list, show, retry, cancel, verify
 ///
@@ -44,10 +46,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Everything about one mail: its decision with the trace, every attempt, its header fields
+    /// Everything about one mail: its decision with the trace, every attempt, its header fields; or what every rule made of an event
     Show {
-        /// As `list` names it
-        id: Target,
+        /// A mail as `list` names it, or an event: ORG/CLIENT/FLOW, or its flow id alone
+        #[arg(value_name = "ID|EVENT")]
+        id: Shown,
         /// The exact bytes of the mail, as a server gets them
         #[arg(long, conflicts_with = "json")]
         raw: bool,
@@ -68,6 +71,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What is shown.
+#[derive(Debug, Clone)]
+enum Shown {
+    Mail(Target),
+    Event(String),
+}
+
+impl FromStr for Shown {
+    type Err = UnknownTarget;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTarget> {
+        match text.parse() {
+            Ok(target) => Ok(Self::Mail(target)),
+            Err(unknown) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(unknown),
+            Err(_) => Ok(Self::Event(text.to_owned())),
+        }
+    }
 }
 
 /// Which mails or recipients.
@@ -97,7 +119,8 @@ impl ValueEnum for State {
 /// # Errors
 /// Worded for people.
 pub fn run(args: OutboxArgs) -> anyhow::Result<Exit> {
-    let config = crate::config::load::load(&args.config)?;
+    // Nothing is sent: who looks after the outbox need not see the secrets, which may be there for the daemon alone.
+    let config = crate::config::load::load_offline(&args.config)?;
     run_in(&config.outbox.path, &args.command, &mut stdout())
 }
 
@@ -110,7 +133,12 @@ fn run_in(path: &Path, command: &Command, out: &mut impl Write) -> anyhow::Resul
                 let filter = Filter { states: state.clone(), rule: rule.clone(), mail: None };
                 list(path, &filter, *json, out).await
             }
-            Command::Show { id, raw, json } => show(path, *id, *raw, *json, out).await,
+            Command::Show { id: Shown::Mail(id), raw, json } => show(path, *id, *raw, *json, out).await,
+            Command::Show { id: Shown::Event(event), raw: false, json } => show_event(path, event, *json, out).await,
+            Command::Show { id: Shown::Event(event), raw: true, .. } => {
+                let event = one_line(event);
+                Err(UsageError(format!("{event}: an event has no bytes to show; --raw takes a mail's id")).into())
+            }
             Command::Retry(chosen) => act(path, Action::Retry, chosen, out).await,
             Command::Cancel(chosen) => act(path, Action::Cancel, chosen, out).await,
             Command::Verify { deep, json } => verify(path, *deep, *json, out).await,
@@ -131,7 +159,7 @@ async fn reader(path: &Path) -> anyhow::Result<Reader> {
 async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut reader = reader(path).await?;
     let now = Timestamp::now();
-    let mut count = 0u64;
+    let mut listed = 0_u64;
     if !json && std::io::stdout().is_terminal() {
         let columns = ("ID", "STATE", "ADDRESS", "RULE");
         writeln!(
@@ -142,24 +170,24 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     }
     reader
         .list(filter, |line| -> anyhow::Result<()> {
-            count += 1;
+            listed += 1;
             if json {
-                writeln!(out, "{}", as_json(&line))?
+                writeln!(out, "{}", as_json(&line))?;
             } else {
-                writeln!(out, "{}", as_text(&line, now))?
+                writeln!(out, "{}", as_text(&line, now))?;
             }
             Ok(())
         })
         .await?;
     if !json {
-        if count == 0 {
+        if listed == 0 {
             note("nothing to list");
         }
         for waiting in reader.waiting().await? {
             note(format_args!(
                 "rule {}: {} gathered for the digest that is due {}",
-                visible(&waiting.rule),
-                events(waiting.events),
+                one_line(&waiting.rule),
+                count(waiting.events.unsigned_abs(), "event"),
                 waiting.due
             ));
         }
@@ -167,18 +195,14 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     Ok(Exit::Done)
 }
 
-fn events(count: i64) -> String {
-    if count == 1 { "1 event".to_owned() } else { format!("{count} events") }
-}
-
 fn as_text(line: &Line, now: Timestamp) -> String {
     let mut text = format!(
         "{:<8} {:<9} {:<32} {:<20} {}",
         line.id(),
         line.state,
-        visible(&line.address),
-        visible(&line.rule),
-        visible(&line.event)
+        one_line(&line.address),
+        one_line(&line.rule),
+        one_line(&line.event)
     );
     if line.events > 1 {
         text.push_str(&format!(" and {} more", line.events - 1));
@@ -194,11 +218,10 @@ fn as_text(line: &Line, now: Timestamp) -> String {
     text
 }
 
-fn attempts(count: u32) -> String {
-    match count {
+fn attempts(number: u32) -> String {
+    match number {
         0 => "not tried".to_owned(),
-        1 => "1 attempt".to_owned(),
-        _ => format!("{count} attempts"),
+        _ => count(number.into(), "attempt"),
     }
 }
 
@@ -246,6 +269,68 @@ async fn show(path: &Path, id: Target, raw: bool, json: bool, out: &mut impl Wri
     Ok(Exit::Done)
 }
 
+/// What every rule made of an event; of several if only the flow is named and other clients or servers have it, too.
+async fn show_event(path: &Path, event: &str, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let decisions = reader(path).await?.event(event).await?;
+    if decisions.is_empty() {
+        let event = one_line(event);
+        anyhow::bail!("there is no event {event} in the outbox: it never came, or is older than `retention`");
+    }
+    if json {
+        let decisions: Vec<_> = decisions.iter().map(decision_as_json).collect();
+        writeln!(out, "{}", json!({"decisions": decisions}))?;
+        return Ok(Exit::Done);
+    }
+    for (at, decision) in decisions.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        decision_as_text(decision, out)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn decision_as_json(decision: &StoredDecision) -> serde_json::Value {
+    let mails: Vec<_> = decision.mails.iter().map(ToString::to_string).collect();
+    json!({
+        "event": decision.event,
+        "rule": decision.rule,
+        "outcome": decision.outcome,
+        "mails": mails,
+        "source": decision.source,
+        "received": decision.received.to_string(),
+        "reason": decision.reason,
+        "note": decision.note,
+        "trace": decision.trace,
+    })
+}
+
+fn decision_as_text(decision: &StoredDecision, out: &mut impl Write) -> anyhow::Result<()> {
+    writeln!(out, "event {}: {}", one_line(&decision.event), one_line(&decision.reason))?;
+    writeln!(out, "  from {}, {}", one_line(&decision.source), decision.received)?;
+    let outcome = match decision.outcome.as_str() {
+        "gathered" => "waits for a digest",
+        "digested" => "went into a digest",
+        "throttled" => "not sent: `throttle`",
+        outcome => outcome,
+    };
+    write!(out, "  rule {}: {outcome}", one_line(&decision.rule))?;
+    if !decision.mails.is_empty() {
+        let mails: Vec<_> = decision.mails.iter().map(ToString::to_string).collect();
+        write!(out, ", mail {}", mails.join(", "))?;
+    }
+    writeln!(out)?;
+    if let Some(note) = &decision.note {
+        writeln!(out, "  {}", one_line(note))?;
+    }
+    for entry in &decision.trace {
+        let verdict = json!(entry.verdict);
+        let verdict = verdict.as_str().unwrap_or_default();
+        writeln!(out, "  {:<7} {}: {}", verdict, one_line(&entry.filter), one_line(&entry.detail))?;
+    }
+    Ok(())
+}
+
 fn mail_as_json(mail: &StoredMail) -> serde_json::Value {
     let recipients: Vec<_> = mail
         .recipients
@@ -261,20 +346,7 @@ fn mail_as_json(mail: &StoredMail) -> serde_json::Value {
             value
         })
         .collect();
-    let decisions: Vec<_> = mail
-        .decisions
-        .iter()
-        .map(|decision| {
-            json!({
-                "event": decision.event,
-                "source": decision.source,
-                "received": decision.received.to_string(),
-                "reason": decision.reason,
-                "note": decision.note,
-                "trace": decision.trace,
-            })
-        })
-        .collect();
+    let decisions: Vec<_> = mail.decisions.iter().map(decision_as_json).collect();
     let attachments: Vec<_> =
         attachments(mail).map(|(sha256, size)| json!({"sha256": sha256, "bytes": size})).collect();
     json!({
@@ -298,11 +370,11 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
     let Some((first, _)) = mail.recipients.first() else {
         anyhow::bail!("the mail has no recipients: `bewit outbox verify` has more");
     };
-    writeln!(out, "mail {}: {}", first.mail, visible(&first.subject))?;
-    writeln!(out, "  rule {}, {} bytes, stored {}", visible(&first.rule), mail.size, first.stored)?;
-    writeln!(out, "  <{}> from {}", visible(&first.message_id), visible(&mail.sender))?;
+    writeln!(out, "mail {}: {}", first.mail, one_line(&first.subject))?;
+    writeln!(out, "  rule {}, {} bytes, stored {}", one_line(&first.rule), mail.size, first.stored)?;
+    writeln!(out, "  <{}> from {}", one_line(&first.message_id), one_line(&mail.sender))?;
     for (line, log) in &mail.recipients {
-        write!(out, "\n{} {}: {}, {}", line.id(), visible(&line.address), line.state, attempts(line.attempts))?;
+        write!(out, "\n{} {}: {}, {}", line.id(), one_line(&line.address), line.state, attempts(line.attempts))?;
         if let Some(next) = line.next {
             write!(out, ", due {next}")?;
         }
@@ -312,20 +384,12 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
         }
     }
     for decision in &mail.decisions {
-        writeln!(out, "\nevent {}: {}", visible(&decision.event), visible(&decision.reason))?;
-        writeln!(out, "  from {}, {}", visible(&decision.source), decision.received)?;
-        if let Some(note) = &decision.note {
-            writeln!(out, "  {}", visible(note))?;
-        }
-        for entry in &decision.trace {
-            let verdict = json!(entry.verdict);
-            let verdict = verdict.as_str().unwrap_or_default();
-            writeln!(out, "  {:<7} {}: {}", verdict, visible(&entry.filter), visible(&entry.detail))?;
-        }
+        writeln!(out)?;
+        decision_as_text(decision, out)?;
     }
     writeln!(out)?;
     for line in String::from_utf8_lossy(&mail.head).lines() {
-        writeln!(out, "{}", visible(line))?;
+        writeln!(out, "{}", clean(line))?;
     }
     for (sha256, size) in attachments(mail) {
         writeln!(out, "\nattachment of {size} bytes: {}", blobs.dir().join(sha256).display())?;
@@ -354,11 +418,11 @@ async fn act(path: &Path, action: Action, chosen: &Chosen, out: &mut impl Write)
     for (target, result) in targets.iter().zip(results) {
         match result {
             Handled::Done(addresses) => {
-                let addresses: Vec<_> = addresses.iter().map(|address| visible(address)).collect();
+                let addresses: Vec<_> = addresses.iter().map(|address| one_line(address)).collect();
                 writeln!(out, "{target}: {done}: {}", addresses.join(", "))?;
             }
             Handled::Refused(sentence) => {
-                note(visible(&sentence));
+                note(one_line(&sentence));
                 exit = Exit::Incomplete;
             }
         }
@@ -396,7 +460,7 @@ fn verify_as_text(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
         sums.mails, sums.blobs, sums.gathered, sums.rejected, sums.duplicates, sums.conflicts, sums.keys
     )?;
     for broken in &report.broken {
-        writeln!(out, "broken: {}", visible(broken))?;
+        writeln!(out, "broken: {}", one_line(broken))?;
     }
     if report.broken.is_empty() {
         writeln!(out, "ok")?;
@@ -405,238 +469,4 @@ fn verify_as_text(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use clap::Parser;
-
-    use super::*;
-    use crate::config::{OutboxConfig, RetryPolicy};
-    use crate::event::EventKey;
-    use crate::mail::NewMail;
-    use crate::outbox::{Accepted, Attempt, Content, Outbox, Outcome};
-    use crate::rule::{Decision, Throttle, TraceEntry, TraceVerdict, Verdict};
-
-    #[derive(Debug, Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: OutboxArgs,
-    }
-
-    fn parse(words: &str) -> Result<OutboxArgs, clap::Error> {
-        Cli::try_parse_from(std::iter::once("outbox").chain(words.split_whitespace())).map(|cli| cli.args)
-    }
-
-    #[test]
-    fn the_configuration_is_named_before_or_after() {
-        for words in
-            ["-c x.toml list", "list -c x.toml", "verify --deep --config x.toml", "--config=x.toml retry 1 2.1"]
-        {
-            assert_eq!(parse(words).unwrap().config, Path::new("x.toml"), "{words}");
-        }
-        assert_eq!(parse("list").unwrap().config, Path::new("bewit.toml"));
-        assert!(matches!(parse("list --state failed,held --state queued").unwrap().command,
-            Command::List { state, .. } if state == [State::Failed, State::Held, State::Queued]));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        for words in [
-            "",
-            "retry",
-            "cancel",
-            "retry x",
-            "retry 1 --state failed",
-            "list --state sent",
-            "show",
-            "show 1 --raw --json",
-        ] {
-            assert!(parse(words).is_err(), "{words}");
-        }
-        let error = parse("list --state sent").unwrap_err().to_string();
-        assert!(error.contains("in_data") && error.contains("failed"), "{error}");
-    }
-
-    /// An outbox with a failed, a deferred, a delivered and a queued recipient; the first in hostile words.
-    fn furnished(dir: &Path) -> PathBuf {
-        let path = dir.join("bewit.db");
-        let mail = |name: &str, recipients: &[&str]| NewMail {
-            message_id: format!("{name}@bewit.test"),
-            sender: "bewit@example.org".into(),
-            recipients: recipients.iter().map(ToString::to_string).collect(),
-            subject: "done\u{1b}[2J".into(),
-            head: format!(
-                "Subject: {name}\r\nFrom: <bewit@example.org>\r\nTo: {}\r\nMessage-ID: <{name}@bewit.test>\r\n",
-                recipients.join(", ")
-            )
-            .into_bytes(),
-            body: Arc::new(vec![Segment::Bytes(b"text\r\n".to_vec())]),
-        };
-        let event = |number: u32, mail: NewMail| Accepted {
-            source: "spool a.jsonl".into(),
-            content: Content::Event {
-                key: EventKey {
-                    org_id: "root".into(),
-                    client_id: format!("C.{number}"),
-                    flow_id: format!("F.{number}\u{1b}"),
-                    timestamp: 0,
-                },
-                digest: String::new(),
-                outcomes: vec![Outcome {
-                    rule: "analyst".into(),
-                    decision: Decision {
-                        decision: Verdict::Notify,
-                        reason: "matches the filters".into(),
-                        trace: vec![TraceEntry {
-                            filter: "delay_threshold".into(),
-                            verdict: TraceVerdict::Off,
-                            detail: "not set".into(),
-                        }],
-                        recipients: mail.recipients.clone(),
-                    },
-                    subject: Some(mail.subject.clone()),
-                    mails: vec![mail],
-                    throttle: (Throttle::Digest, Duration::ZERO),
-                    gathered: None,
-                }],
-            },
-        };
-        block_on(async {
-            let config = OutboxConfig { path: path.clone(), retention: Duration::from_secs(86_400), min_free: 0 };
-            let retry = RetryPolicy { waits: vec![Duration::from_secs(3600)], give_up: Duration::from_secs(86_400) };
-            let outbox = Outbox::open(&config, retry, false).await.unwrap();
-            let now = Timestamp::now();
-            let batch = vec![event(1, mail("one", &["a@example.org", "b@example.org", "c@example.org"]))];
-            outbox.accept(batch, None, now).await.unwrap();
-            let job = outbox.claim(1, now).await.unwrap().remove(0);
-            let outcomes = [
-                (job.recipients[0].id, Attempt::Failed("550 \u{1b}]0;no".into())),
-                (job.recipients[1].id, Attempt::Deferred("451 later".into())),
-                (job.recipients[2].id, Attempt::Delivered("250 ok".into())),
-            ];
-            assert!(outbox.report(&job, &outcomes, now).await.unwrap());
-            outbox.accept(vec![event(2, mail("two", &["d@example.org"]))], None, now).await.unwrap();
-            outbox.close().await;
-        });
-        path
-    }
-
-    fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-    }
-
-    fn run_words(path: &Path, words: &str) -> (anyhow::Result<Exit>, String) {
-        let mut out = Vec::new();
-        let exit = run_in(path, &parse(words).unwrap().command, &mut out);
-        (exit, String::from_utf8(out).unwrap())
-    }
-
-    fn done(path: &Path, words: &str) -> String {
-        let (exit, out) = run_words(path, words);
-        assert_eq!(exit.unwrap(), Exit::Done, "{words}: {out}");
-        out
-    }
-
-    #[test]
-    fn without_an_outbox_everything_says_so_and_makes_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("bewit.db");
-        for words in ["list", "show 1", "retry 1", "cancel 1", "retry --state failed", "verify"] {
-            let (exit, out) = run_words(&path, words);
-            let error = exit.unwrap_err();
-            assert!(error.is::<UsageError>() && error.to_string().contains("bewit run"), "{words}: {error}");
-            assert!(out.is_empty());
-        }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn list_has_a_line_for_each_recipient() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = furnished(dir.path());
-        let out = done(&path, "list");
-        let lines: Vec<_> = out.lines().collect();
-        assert_eq!(lines.len(), 4, "{out}");
-        for (line, words) in lines.iter().zip([
-            ["1.1 ", "failed ", "a@example.org ", "analyst ", "root/C.1/F.1", "1 attempt: 550 ␛]0;no"],
-            ["1.2 ", "deferred ", "b@example.org ", "analyst ", "root/C.1/F.1", "due in"],
-            ["1.3 ", "delivered ", "c@example.org ", "analyst ", "root/C.1/F.1", "250 ok"],
-            ["2 ", "queued ", "d@example.org ", "analyst ", "root/C.2/F.2", "not tried, due now"],
-        ]) {
-            for word in words {
-                assert!(line.contains(word), "{word:?} is not in {line:?}");
-            }
-        }
-        assert!(!out.contains('\u{1b}'), "a stranger's control character reached the terminal");
-        assert_eq!(done(&path, "list --state failed").lines().count(), 1);
-        assert_eq!(done(&path, "list --rule other"), "");
-        let out = done(&path, "list --json --state deferred");
-        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(value["id"], "1.2");
-        assert_eq!(value["state"], "deferred");
-        assert_eq!(value["event"], "root/C.1/F.1\u{1b}");
-        assert!(value["next_attempt"].is_string());
-    }
-
-    #[test]
-    fn show_tells_everything_and_gives_the_exact_bytes() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = furnished(dir.path());
-        let out = done(&path, "show 1.2");
-        for word in
-            ["mail 1: done␛[2J", "matches the filters", "off     delay_threshold: not set", "451 later", "Subject: one"]
-        {
-            assert!(out.contains(word), "{word:?} is not in {out}");
-        }
-        assert!(!out.contains('\u{1b}'));
-        let raw = done(&path, "show 1 --raw");
-        assert!(raw.starts_with("Subject: one\r\n") && raw.ends_with("@bewit.test>\r\n\r\ntext\r\n"), "{raw}");
-        let value: serde_json::Value = serde_json::from_str(&done(&path, "show 1 --json")).unwrap();
-        assert_eq!(value["recipients"][0]["log"][0]["outcome"], "failed");
-        assert_eq!(value["decisions"][0]["trace"][0]["verdict"], "off");
-        assert!(run_words(&path, "show 9").0.unwrap_err().to_string().contains("no 9"));
-    }
-
-    #[test]
-    fn retry_and_cancel_do_what_can_be_done_and_say_what_cannot() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = furnished(dir.path());
-        let (exit, out) = run_words(&path, "retry 1.1 1.3 9");
-        assert_eq!(exit.unwrap(), Exit::Incomplete);
-        assert_eq!(out, "1.1: queued again: a@example.org\n");
-        assert_eq!(done(&path, "retry --state deferred"), "1.2: queued again: b@example.org\n");
-        assert_eq!(
-            done(&path, "cancel 1 2"),
-            "1: cancelled: a@example.org, b@example.org\n2: cancelled: d@example.org\n"
-        );
-        assert_eq!(done(&path, "retry --state held"), "");
-        let out = done(&path, "verify");
-        assert!(out.contains("4 = 0 queued + 0 leased + 0 held + 1 sent + 0 dead + 3 cancelled"), "{out}");
-    }
-
-    #[test]
-    fn verify_says_ok_or_what_is_broken() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = furnished(dir.path());
-        let out = done(&path, "verify --deep");
-        assert!(
-            out.contains("2 accepted = 0 filtered + 2 grouped + 0 quarantined") && out.ends_with("\nok\n"),
-            "{out}"
-        );
-        let value: serde_json::Value = serde_json::from_str(&done(&path, "verify --json")).unwrap();
-        assert_eq!((value["ok"].as_bool(), value["sums"]["recipients"].as_i64()), (Some(true), Some(4)));
-        block_on(async {
-            use sqlx::{ConnectOptions, Connection};
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).foreign_keys(false);
-            let mut conn = options.connect().await.unwrap();
-            sqlx::raw_sql("DELETE FROM recipient WHERE id = 4").execute(&mut conn).await.unwrap();
-            conn.close().await.unwrap();
-        });
-        let (exit, out) = run_words(&path, "verify");
-        assert_eq!(exit.unwrap(), Exit::Incomplete);
-        assert!(out.contains("broken: mail 2") && !out.contains("\nok\n"), "{out}");
-        std::fs::write(&path, b"garbage").unwrap();
-        assert!(run_words(&path, "list").0.unwrap_err().to_string().contains("damaged"));
-    }
-}
+mod tests;

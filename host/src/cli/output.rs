@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use tracing_subscriber::EnvFilter;
 
 use super::LogArgs;
+use super::progress::{Above, above};
 
 /// Buffered standard output.
 #[must_use]
@@ -18,13 +19,15 @@ pub fn error(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         text.push_str(&format!("\n  because: {cause}"));
     }
-    let mut err = io::stderr().lock();
-    let _ = if text.starts_with("error") { writeln!(err, "{text}") } else { writeln!(err, "error: {text}") };
+    let intro = if text.starts_with("error") { "" } else { "error: " };
+    note(format_args!("{intro}{text}"));
 }
 
 /// Writes one line to standard error.
 pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    above(|| {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    });
 }
 
 /// Whether an error is a reader of our output that went away.
@@ -43,7 +46,6 @@ pub fn init_logs(args: &LogArgs, level: &str) {
         EnvFilter::new(level)
     });
     let err = io::stderr();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(err.is_terminal()).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(err.is_terminal()).with_writer(|| Above);
     if args.log_json { builder.json().init() } else { builder.init() }
 }

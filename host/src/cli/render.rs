@@ -2,26 +2,26 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::blob::BlobStore;
 use crate::compose::attachments::distinct;
-use crate::compose::templates::Templates;
 use crate::compose::{Composer, Draft, thread};
-use crate::config::diagnostic::Diagnostics;
-use crate::config::load::load;
+use crate::config::load::load_offline;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::mail::MailReader;
 use crate::rule::decide::decide;
-use crate::rule::show::Visible;
 use crate::rule::{Rule, Verdict};
+use crate::snapshot::Snapshot;
+use crate::text::Visible;
 
 /// Write the mails that events would become, without sending
 ///
@@ -73,22 +73,21 @@ impl Format {
 /// # Errors
 /// When the configuration or a template is broken, the rule is not known, a file cannot be read or written.
 pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
-    let config = load(&args.config.config)?;
-    let rules: Vec<&Rule> =
-        config.rules.iter().filter(|rule| args.rule.as_ref().is_none_or(|name| rule.name == *name)).collect();
-    if rules.is_empty() {
+    // Nothing is sent: whoever renders need not see the secrets.
+    let config = load_offline(&args.config.config)?;
+    let wanted = |rule: &&Rule| args.rule.as_ref().is_none_or(|name| rule.name == *name);
+    if !config.rules.iter().any(|rule| wanted(&rule)) {
         return Err(no_rule(&args, &config.rules).into());
     }
-    let sets: Vec<&str> = config.rules.iter().map(|rule| rule.template.as_str()).collect();
-    let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from)?;
+    let snapshot = Snapshot::build(config, 1)?;
     let scratch = tempfile::tempdir().context("no temporary folder for attachments")?;
     let blobs = BlobStore::open(scratch.path()).context("no temporary folder for attachments")?;
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).map_err(|error| UsageError(format!("{}: {error}", events::name_of(dir))))?;
     }
     let mut work = Work {
-        rules,
-        composer: Composer { templates: &templates, base_url: config.base_url.as_deref() },
+        rules: snapshot.config.rules.iter().filter(wanted).collect(),
+        composer: snapshot.composer(),
         blobs,
         format: args.format,
         out: args.out.as_deref(),
@@ -96,10 +95,11 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
         now: Timestamp::now(),
         incomplete: false,
     };
-    events::each(&args.events, &config.limits, |heard| match heard.event {
+    let progress = Progress::start("events rendered", args.out.is_none() && io::stdout().is_terminal());
+    events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
         Ok(event) => work.event(&event, &heard.rows),
-        Err(reason) => {
-            output::note(format_args!("{}: {}", heard.place, Visible(&reason)));
+        Err(error) => {
+            output::note(format_args!("{}: {}", heard.place, Visible(&error.to_string())));
             work.incomplete = true;
             Ok(())
         }
@@ -219,6 +219,7 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::diagnostic::Diagnostics;
 
     const EVENT: &str = r#"{"type":"System.Flow.Completion","Timestamp":1786500123,"ClientId":"C.1","FlowId":"F.ONE","Flow":{"state":"FINISHED","create_time":1,"request":{"artifacts":["A"]},"artifacts_with_results":["A"]},"results":{"A":{"file":"rows.jsonl"}}}"#;
 

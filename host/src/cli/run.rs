@@ -3,8 +3,10 @@
 use anyhow::Context;
 use clap::Args;
 
+use super::progress::Progress;
 use super::{ConfigArgs, Exit, output};
 use crate::app::App;
+use crate::pipeline::Observer;
 use crate::snapshot::Snapshot;
 
 /// Run the daemon: take events in, decide, write, deliver
@@ -31,15 +33,22 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
     runtime.block_on(async {
-        let app = App::build(snapshot, Some(args.config.config), None).await?;
         if !args.once {
-            app.daemon().await?;
+            App::build(snapshot, Some(args.config.config), None).await?.daemon().await?;
             return Ok(Exit::Done);
         }
-        let once = app.once().await?;
+        let progress = Progress::start("events taken", false);
+        let taken = progress.counter();
+        let observer: Observer = std::sync::Arc::new(move |_, _| taken());
+        let once = App::build(snapshot, Some(args.config.config), Some(observer)).await?.once().await?;
+        drop(progress);
         let (lines, sent) = (once.taken.lines, once.sent);
+        let refused = match once.taken.refused {
+            0 => String::new(),
+            files => format!(", {files} files set aside"),
+        };
         output::note(format_args!(
-            "{} events taken, {} repeated, {} lines rejected; {} delivered, {} deferred, {} failed, {} held",
+            "{} events taken, {} repeated, {} lines rejected{refused}; {} delivered, {} deferred, {} failed, {} held",
             lines.accepted,
             lines.duplicates + lines.conflicts,
             lines.rejected,

@@ -14,11 +14,11 @@ use crate::compose::view::View;
 use crate::config::{Config, SmtpConfig, TlsMode, Transport, load};
 use crate::delivery::classify::Phase;
 use crate::delivery::connect::Step;
-use crate::delivery::reply::visible;
 use crate::delivery::session::Size;
 use crate::delivery::{NowError, send_now};
 use crate::mail::NewMail;
 use crate::rule::address::{Address, Mailbox};
+use crate::text::Visible;
 
 /// Send one test mail right now, past the outbox, and show the conversation
 ///
@@ -53,7 +53,7 @@ pub fn run(args: SendTestArgs) -> anyhow::Result<Exit> {
             }
         };
         if let Transport::Smtp(smtp) = &config.transport {
-            output::note(format_args!("{}:{}, {}", visible(&smtp.server), smtp.port, protection(smtp)));
+            output::note(format_args!("{}:{}, {}", Visible(&smtp.server), smtp.port, protection(smtp)));
         }
         send_now(&config.transport, &mail, &mut tell).await
     });
@@ -105,7 +105,7 @@ fn compose(from: &Mailbox, to: Address, now: Timestamp) -> NewMail {
 
 fn mail_server(transport: &Transport) -> String {
     match transport {
-        Transport::Smtp(smtp) => visible(&smtp.server),
+        Transport::Smtp(smtp) => Visible(&smtp.server).to_string(),
         Transport::Mailbox(folder) => folder.display().to_string(),
     }
 }
@@ -123,7 +123,7 @@ fn protection(smtp: &SmtpConfig) -> &'static str {
 /// A step in one line: what happened, and the server's words.
 fn words(step: &Step<'_>) -> String {
     match step {
-        Step::Connected(peer) => format!("connected  {}", visible(peer)),
+        Step::Connected(peer) => format!("connected  {}", Visible(peer)),
         Step::Greeting(reply) => format!("greeting   {reply}"),
         Step::Secured(tls) => format!("TLS        {} {}", tls.version, tls.cipher),
         Step::Offers(offers) => {
@@ -144,7 +144,7 @@ fn words(step: &Step<'_>) -> String {
                 Size::Limit(limit) => list.push(format!("SIZE {limit}")),
             }
             if !offers.auth.is_empty() {
-                list.push(format!("AUTH {}", visible(&offers.auth.join(" "))));
+                list.push(format!("AUTH {}", Visible(&offers.auth.join(" "))));
             }
             format!(
                 "offers     {}",
@@ -167,7 +167,7 @@ fn hint(error: &NowError, transport: &Transport) -> String {
         None => "this is a mistake of Bewit; please report it".to_owned(),
         Some(Phase::Connect) => format!(
             "is `{}` the right `server`, does it listen on port {}, and does a firewall let this host through?",
-            visible(&smtp.server),
+            Visible(&smtp.server),
             smtp.port
         ),
         Some(Phase::Handshake) if text.contains("certificate") && smtp.root_ca.is_none() => {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::compose::text::one_line;
+use crate::text::one_line;
 
 /// Widest a column gets before its cells are wrapped.
 const WIDEST: usize = 44;
@@ -84,6 +84,9 @@ mod tests {
         let text = table.to_string();
         assert!(!text.contains('\u{1b}'));
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert_eq!(text.lines().nth(1).unwrap().find("one"), text.lines().nth(2).unwrap().find("ten"), "{text}");
+        let column =
+            |line: usize, word| text.lines().nth(line)?.split_once(word).map(|(before, _)| before.chars().count());
+        assert_eq!(column(1, "one"), Some(8), "{text}");
+        assert_eq!(column(1, "one"), column(2, "ten"), "{text}");
     }
 }

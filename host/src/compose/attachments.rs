@@ -7,38 +7,26 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use indexmap::IndexSet;
-use serde::{Deserialize, Serialize};
 
+use super::human;
 use super::tables::sources;
 use super::view::AttachedFile;
-use super::{human, text};
-use crate::blob::{BlobRef, BlobStore, BlobWriter};
+use crate::blob::{BlobStore, BlobWriter};
 use crate::event::FlowCompletion;
 use crate::event::rows::{ResultSet, Row};
 use crate::facts::{RowReader, Rows, RowsError};
+use crate::mail::Attachment;
 use crate::rule::{AttachmentFormat, ResultAttachment, Rule};
+use crate::text;
 
 pub(crate) use self::name::distinct;
 
-/// Octets in a MiB.
-const MIB: u64 = 1024 * 1024;
 /// Files of one mail. Each is open while the mail is written, and an event may name any number of sources.
 const FILES: usize = 100;
 /// Columns of one file; spreadsheets know no more than 16 384.
 const COLUMNS: usize = 16_384;
 /// Sources that a note names.
 const NAMED: usize = 20;
-
-/// A file of the mail, stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attachment {
-    /// File name, `[A-Za-z0-9._-]`, at most 120 characters, distinct within the mail.
-    pub name: String,
-    /// MIME type.
-    pub content_type: String,
-    /// Its bytes.
-    pub blob: BlobRef,
-}
 
 /// Attachments of a mail, and what became of those that are missing.
 #[derive(Default)]
@@ -57,7 +45,7 @@ pub(super) fn write(rule: &Rule, event: &FlowCompletion, rows: &RowReader, blobs
     if rule.attachments_max_mib == 0 {
         return Ok(out);
     }
-    let limit = rule.attachments_max_mib.saturating_mul(MIB);
+    let limit = rule.attachments_limit();
     let mut files: Vec<(AttachedFile, u64, BlobWriter)> = Vec::new();
     let mut dropped: Vec<String> = Vec::new();
     let mut unnamed = 0_u64;

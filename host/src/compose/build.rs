@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
+use super::human;
 use super::links::Links;
 use super::view::{Fact, Named, Outcome, UploadedFile, Uploads, Value, View};
-use super::{human, text};
 use crate::event::FlowCompletion;
 use crate::rule::{Decision, Rule};
+use crate::text;
 
 /// Characters of a name that an endpoint or a user chose. DNS names end at 253.
 const NAME: usize = 300;
@@ -164,15 +165,7 @@ impl Build<'_> {
 
     /// As the rule's filter of the same name counts: whole seconds, strictly less.
     fn is_new_client(&self) -> bool {
-        let flow = &self.event.flow;
-        let begun = flow.start_time.or(flow.create_time);
-        let enrolled = self.event.client.as_ref().and_then(|client| client.first_seen_at);
-        match (begun, enrolled) {
-            (Some(begun), Some(enrolled)) => {
-                begun.unix().saturating_sub(enrolled.unix()) < self.rule.new_client_threshold
-            }
-            _ => false,
-        }
+        self.event.client_age().is_some_and(|age| age < self.rule.new_client_threshold)
     }
 
     fn client_facts(&self, view: &View) -> Vec<Fact> {
@@ -350,9 +343,7 @@ fn cut(raw: &str, limit: usize) -> String {
 }
 
 fn outcome(event: &FlowCompletion) -> Outcome {
-    let status = event.flow.status.as_bytes();
-    let cancelled = status.get(..9).is_some_and(|head| head.eq_ignore_ascii_case(b"cancelled"));
-    match (event.flow.failed(), cancelled) {
+    match (event.flow.failed(), event.flow.cancelled()) {
         (false, _) => Outcome::Finished,
         (true, true) => Outcome::Cancelled,
         (true, false) => Outcome::Failed,
@@ -384,6 +375,7 @@ fn what(view: &View, artifacts: usize, form: &str) -> String {
 
 fn summary(view: &View, artifacts: usize) -> String {
     let what = what(view, artifacts, "and N more");
+    let what_first = if view.artifacts.is_empty() { "An unnamed artifact" } else { &what };
     let host = &view.host;
     let by = |form: &str| if view.creator.is_empty() { String::new() } else { format!("{form} {}", view.creator) };
     match view.outcome {
@@ -391,11 +383,11 @@ fn summary(view: &View, artifacts: usize) -> String {
             let how_long = if view.duration.is_empty() { String::new() } else { format!(", {}", view.duration) };
             let counts = format!("{}, {}{how_long}", human::count(view.rows, "row"), human::count(view.files, "file"));
             match view.creator.as_str() {
-                "" => format!("{what} was collected from {host}: {counts}."),
+                "" => format!("{what_first} was collected from {host}: {counts}."),
                 creator => format!("{creator} collected {what} from {host}: {counts}."),
             }
         }
-        Outcome::Failed => format!("{what} could not be collected from {host}{}.", by(", as requested by")),
+        Outcome::Failed => format!("{what_first} could not be collected from {host}{}.", by(", as requested by")),
         Outcome::Cancelled if view.creator.is_empty() => format!("The collection of {what} from {host} was cancelled."),
         Outcome::Cancelled => format!("The collection of {what} from {host}{}, was cancelled.", by(", requested by")),
     }

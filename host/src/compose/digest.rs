@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::attachments::{Attachment, distinct};
+use super::attachments::distinct;
 use super::templates::{DIGEST_SET, Slot};
 use super::view::{AttachedFile, DigestView, Outcome, View};
-use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, human, text};
+use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, human};
+use crate::mail::Attachment;
 use crate::rule::Rule;
+use crate::text;
 
 /// Octets that the result tables of a digest may take, as an estimate.
 const TABLES: usize = 768 * 1024;
@@ -16,8 +18,6 @@ const TABLES: usize = 768 * 1024;
 const SHOWN: usize = 100;
 /// Lines of the summary table.
 const LISTED: usize = 500;
-/// Octets in a MiB.
-const MIB: u64 = 1024 * 1024;
 
 /// One mail of several collections: a table of all of them, then each with its own sections. `now` is when the digest
 /// is written; the times of the collections are those of their own mails.
@@ -151,7 +151,7 @@ fn gathered(
 ) -> (Vec<Attachment>, Vec<AttachedFile>) {
     let total: u64 = items.iter().flat_map(|(_, attachments)| attachments).map(|file| file.blob.size).sum();
     let number = items.iter().map(|(_, attachments)| attachments.len() as u64).sum();
-    if total > rule.attachments_max_mib.saturating_mul(MIB) {
+    if total > rule.attachments_limit() {
         let hosts: Vec<&str> =
             items.iter().filter(|(_, files)| !files.is_empty()).map(|(view, _)| view.host.as_str()).take(20).collect();
         notes.push(format!(

@@ -106,48 +106,84 @@ pub fn grouped(number: u64) -> String {
 mod tests {
     use super::*;
 
+    const THEN: i64 = 1_786_500_123;
+
     #[test]
-    fn sizes_are_written_as_velociraptor_writes_them() {
-        for (bytes, text) in [
+    fn relative_times_use_velociraptors_words() {
+        let day = 86_400;
+        for (seconds, words) in [
+            (0, "now"),
+            (1, "1 second ago"),
+            (2, "2 seconds ago"),
+            (59, "59 seconds ago"),
+            (60, "1 minute ago"),
+            (119, "1 minute ago"),
+            (120, "2 minutes ago"),
+            (3_599, "59 minutes ago"),
+            (3_600, "1 hour ago"),
+            (7_199, "1 hour ago"),
+            (7_200, "2 hours ago"),
+            (day - 1, "23 hours ago"),
+            (day, "1 day ago"),
+            (2 * day, "2 days ago"),
+            (7 * day - 1, "6 days ago"),
+            (7 * day, "1 week ago"),
+            (14 * day, "2 weeks ago"),
+            (30 * day - 1, "4 weeks ago"),
+            (30 * day, "1 month ago"),
+            (60 * day, "2 months ago"),
+            (360 * day - 1, "11 months ago"),
+            (360 * day, "1 year ago"),
+            (540 * day - 1, "1 year ago"),
+            (540 * day, "2 years ago"),
+            (720 * day, "2 years ago"),
+            (1_080 * day, "3 years ago"),
+            (37 * 360 * day - 1, "36 years ago"),
+            (37 * 360 * day, "a long while ago"),
+            (-1, "1 second from now"),
+            (-3 * 7 * day, "3 weeks from now"),
+        ] {
+            assert_eq!(relative(THEN - seconds, THEN), words);
+        }
+        assert_eq!(relative(i64::MIN, i64::MAX), "a long while ago");
+    }
+
+    #[test]
+    fn sizes_use_si_units() {
+        for (bytes, words) in [
             (0, "0 B"),
             (9, "9 B"),
             (10, "10 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
             (1_234, "1.2 kB"),
+            (1_250, "1.3 kB"),
+            (9_949, "9.9 kB"),
+            (9_950, "10 kB"),
             (12_345, "12 kB"),
-            (1_200_000, "1.2 MB"),
+            (999_960, "1000 kB"),
+            (1_000_000, "1.0 MB"),
             (82_854_982, "83 MB"),
             (1_000_000_000, "1.0 GB"),
-            (999_960, "1000 kB"),
-            (13_771_763_704, "14 GB"),
+            (1_000_000_000_000, "1.0 TB"),
             (u64::MAX, "18 EB"),
         ] {
-            assert_eq!(size(bytes), text);
+            assert_eq!(size(bytes), words);
         }
     }
 
     #[test]
-    fn relative_times_round_down() {
-        let day = 86_400;
-        for (ago, text) in [
-            (0, "now"),
-            (1, "1 second ago"),
-            (59, "59 seconds ago"),
-            (60, "1 minute ago"),
-            (7_199, "1 hour ago"),
-            (2 * day, "2 days ago"),
-            (13 * day, "1 week ago"),
-            (29 * day, "4 weeks ago"),
-            (59 * day, "1 month ago"),
-            (359 * day, "11 months ago"),
-            (539 * day, "1 year ago"),
-            (719 * day, "2 years ago"),
-            (1_100 * day, "3 years ago"),
-            (40 * 360 * day, "a long while ago"),
-            (-60, "1 minute from now"),
+    fn durations_have_one_decimal() {
+        for (nanoseconds, words) in [
+            (22_530_865_000, "22.5 s"),
+            (0, "0.0 s"),
+            (250_000_000, "0.2 s"),
+            (350_000_000, "0.3 s"),
+            (750_000_000, "0.8 s"),
+            (600_000_000_000, "600.0 s"),
         ] {
-            assert_eq!(relative(1_786_500_123 - ago, 1_786_500_123), text);
+            assert_eq!(duration(nanoseconds), words);
         }
-        assert_eq!(relative(i64::MIN, i64::MAX), "a long while ago");
     }
 
     #[test]
@@ -159,11 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_durations() {
+    fn counts_are_words_and_grouped_digits() {
         assert_eq!(count(0, "row"), "no rows");
         assert_eq!(count(1, "file"), "1 file");
         assert_eq!(count(1_234_567, "row"), "1,234,567 rows");
-        assert_eq!(duration(17_300_000_000), "17.3 s");
-        assert_eq!(duration(0), "0.0 s");
     }
 }

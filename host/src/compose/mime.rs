@@ -9,9 +9,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Draft, text};
+use super::Draft;
 use crate::mail::{NewMail, Segment};
 use crate::rule::address::{Address, Mailbox};
+use crate::text;
 
 /// What the mails of one event share in their headers.
 #[derive(Debug, Clone)]
@@ -56,11 +57,11 @@ pub fn body(draft: &Draft) -> (Vec<u8>, Arc<Vec<Segment>>) {
 /// One mail to these recipients.
 #[must_use]
 pub fn mail(head: &Letterhead<'_>, draft: &Draft, content: &(Vec<u8>, Arc<Vec<Segment>>), to: &[Address]) -> NewMail {
-    let sender = visible(&head.from.address);
-    let domain = domain_of(&sender);
+    let sender = bare(&head.from.address);
+    let domain = head.from.domain();
     let id = message_id(domain);
     let subject = text::fit(&text::one_line(&draft.subject), super::SUBJECT_LIMIT).into_owned();
-    let recipients: Vec<String> = to.iter().map(|address| visible(address.as_str())).collect();
+    let recipients: Vec<String> = to.iter().map(|address| bare(address.as_str())).collect();
 
     let mut out = String::with_capacity(1024);
     field(&mut out, "Date", &date(head.date));
@@ -69,7 +70,7 @@ pub fn mail(head: &Letterhead<'_>, draft: &Draft, content: &(Vec<u8>, Arc<Vec<Se
     field(&mut out, "To", &listed);
     field(&mut out, "Subject", &unstructured("Subject: ".len(), &subject));
     field(&mut out, "Message-ID", &format!("<{id}>"));
-    if let Some(thread) = head.thread.as_deref().map(visible).filter(|thread| !thread.is_empty()) {
+    if let Some(thread) = head.thread.as_deref().map(bare).filter(|thread| !thread.is_empty()) {
         field(&mut out, "In-Reply-To", &format!("<{thread}>"));
         field(&mut out, "References", &format!("<{thread}>"));
     }
@@ -226,12 +227,8 @@ fn mailbox(used: usize, name: &str, address: &str) -> String {
 }
 
 /// What must be on one line of a header and is not encoded: controls and blanks never get through.
-fn visible(text: &str) -> String {
+fn bare(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect()
-}
-
-fn domain_of(address: &str) -> &str {
-    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 /// A domain that can stand in an identifier: Message-ID and List-Id must be ASCII.

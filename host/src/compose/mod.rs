@@ -12,7 +12,6 @@ pub mod mime;
 mod samples;
 pub mod tables;
 pub mod templates;
-pub mod text;
 pub mod view;
 
 #[cfg(test)]
@@ -21,16 +20,16 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::attachments::Attachment;
 use self::mime::Letterhead;
 use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
 use self::view::View;
 use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
-use crate::mail::NewMail;
+use crate::mail::{Attachment, NewMail};
 use crate::rule::address::Address;
 use crate::rule::{Decision, Delivery, Rule};
+use crate::text;
 
 /// Characters of a subject.
 pub const SUBJECT_LIMIT: usize = 200;
@@ -79,7 +78,7 @@ impl Draft {
 /// What the mails of one hunt, or of one client outside hunts, have in common: for `References`.
 #[must_use]
 pub fn thread(rule: &Rule, event: &FlowCompletion) -> String {
-    let domain = rule.sender.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let domain = rule.sender.domain();
     let hunt = if event.is_hunt() { event.hunt_id() } else { None };
     match hunt {
         Some(hunt) => mime::thread_id(&["hunt", &event.key.org_id, &hunt], domain),

@@ -1,16 +1,51 @@
-//! Made-up views that every template must be able to show: with everything, failed, cancelled, with next to nothing.
+//! What every template must be able to show: made-up views with everything, failed, cancelled, with next to nothing; and
+//! the shipped sample events, as a rule that shows all of them.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::templates::lint::Probe;
 use super::view::{AttachedFile, DigestView, Fact, Layout, Named, Outcome, Table, UploadedFile, Uploads, Value, View};
+use super::{build, tables};
+use crate::event::line::{LineLimits, admit};
+use crate::event::parse::parse;
+use crate::facts::RowReader;
+use crate::rule::address::Mailbox;
+use crate::rule::pattern::Pattern;
+use crate::rule::{Delivery, ErrorHandling, MetadataField, ResultTable, Rule, Throttle, defaults};
 
+const BASE: &str = "https://velociraptor.example.org/";
+/// When the shipped samples are looked at, half an hour after the first: Unix seconds.
+const SEEN: i64 = 1_786_501_800;
 const GUI: &str = "https://velociraptor.example.org/app/index.html?org_id=root#";
 
 /// Views of flow completions; the first one has everything.
 pub(crate) fn views() -> Vec<View> {
     vec![full(), failed(), cancelled(), minimal()]
 }
+
+/// Views of the shipped sample events.
+pub(crate) fn shipped() -> &'static [View] {
+    &SHIPPED
+}
+
+static SHIPPED: LazyLock<Vec<View>> = LazyLock::new(|| {
+    let rule = everything();
+    let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(SEEN);
+    let rows = RowReader::default();
+    crate::event::samples()
+        .iter()
+        .filter_map(|(_, line)| parse(&admit(line.trim_end().as_bytes(), &LineLimits::default()).ok()?).ok())
+        .map(|event| View {
+            results: tables::read(&rule, &event, &rows).tables,
+            reason: "matches the filters".to_owned(),
+            ..build::view(Some(BASE), &rule, &event, None, now)
+        })
+        .collect()
+});
 
 /// Views of digests; the first one has everything.
 pub(crate) fn digests() -> Vec<DigestView> {
@@ -44,6 +79,49 @@ fn infect(value: &mut serde_json::Value, probe: Probe) {
             }
         }
         _ => {}
+    }
+}
+
+/// A rule that shows whatever an event has.
+fn everything() -> Rule {
+    let domain = "velociraptor.example.org";
+    Rule {
+        name: "analyst".to_owned(),
+        recipients: Vec::new(),
+        notify_executor: false,
+        notify_executor_domains: Vec::new(),
+        notify_metadata_email: String::new(),
+        sender: Mailbox { name: String::new(), address: format!("bewit@{domain}") },
+        html: true,
+        artifacts_to_alert_on: Pattern::off(),
+        artifacts_to_ignore: Pattern::off(),
+        client_labels_to_alert_on: Pattern::off(),
+        client_labels_to_ignore: Pattern::off(),
+        notify_hunts: true,
+        new_client_artifacts: Pattern::off(),
+        new_client_threshold: defaults::NEW_CLIENT_THRESHOLD,
+        artifact_perm_to_alert_on: Pattern::off(),
+        error_handling: ErrorHandling::default(),
+        delay_threshold: 0,
+        send_interval: Duration::ZERO,
+        throttle: Throttle::default(),
+        keep_empty_rows: true,
+        client_metadata: vec![MetadataField { field: "owner".to_owned(), alias: "Owner".to_owned() }],
+        include_uploads_table_rows: defaults::INCLUDE_UPLOADS_TABLE_ROWS,
+        include_result_table_from: vec![ResultTable {
+            source: Pattern::off(),
+            columns: Pattern::off(),
+            max_rows: 20,
+            cell_limit: 200,
+        }],
+        result_table_max_columns: defaults::RESULT_TABLE_MAX_COLUMNS,
+        include_result_attachment_from: Vec::new(),
+        attachment_format: defaults::ATTACHMENT_FORMAT,
+        attachments_max_mib: 0,
+        notify_if_results_labels: Pattern::off(),
+        notify_if_uploads_labels: Pattern::off(),
+        template: defaults::TEMPLATE.to_owned(),
+        delivery: Delivery::default(),
     }
 }
 

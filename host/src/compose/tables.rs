@@ -6,12 +6,12 @@ use indexmap::IndexSet;
 use serde_json::value::RawValue;
 
 use super::build::showing;
-use super::text;
 use super::view::{Layout, Table};
 use crate::event::FlowCompletion;
 use crate::event::rows::{Cell, ResultSet, Row};
 use crate::facts::{RowReader, RowsError};
 use crate::rule::{ResultTable, Rule};
+use crate::text;
 
 /// Characters of a column's name.
 const HEADER: usize = 30;

@@ -142,7 +142,8 @@ impl Templates {
         names.sort_unstable();
         names.dedup();
         for set in names {
-            site.prove(set, &mut errors);
+            // The stock templates have been rendered against the shipped samples by their tests.
+            site.prove(set, folder.is_some(), &mut errors);
         }
         if errors.is_empty() { Ok(Self { site, stock }) } else { Err(errors) }
     }
@@ -160,7 +161,7 @@ impl Templates {
             && let Err(mut finding) = lint::check(&output)
         {
             // It may name what a value wrote.
-            finding.message = super::text::one_line(&super::text::cut(&finding.message, 200));
+            finding.message = crate::text::one_line(&crate::text::cut(&finding.message, 200));
             let text = self.site.files.get(&file).map(String::as_str).unwrap_or_default();
             return Err(self.site.locate(&file, text, finding));
         }
@@ -233,13 +234,13 @@ impl Engine {
             text.push('\n');
         }
         Ok(match slot {
-            Slot::Subject => super::text::one_line(&text),
+            Slot::Subject => crate::text::one_line(&text),
             Slot::Text | Slot::Html => text,
         })
     }
 
-    /// Renders every slot of a set against the samples.
-    fn prove(&self, set: &str, errors: &mut Vec<TemplateError>) {
+    /// Renders every slot of a set against the made-up views, and those of the shipped events if `shipped`.
+    fn prove(&self, set: &str, shipped: bool, errors: &mut Vec<TemplateError>) {
         for slot in Slot::ALL {
             let file = slot.file(set);
             let Some(text) = self.files.get(&file) else {
@@ -252,17 +253,18 @@ impl Engine {
             if errors.iter().any(|error| error.name == file) {
                 continue;
             }
-            if let Err(error) = self.prove_slot(set, slot, &file, text) {
+            if let Err(error) = self.prove_slot(set, slot, shipped, &file, text) {
                 errors.push(error);
             }
         }
     }
 
-    fn prove_slot(&self, set: &str, slot: Slot, file: &str, text: &str) -> Result<(), TemplateError> {
+    fn prove_slot(&self, set: &str, slot: Slot, shipped: bool, file: &str, text: &str) -> Result<(), TemplateError> {
         let views: Vec<Value> = if set == DIGEST_SET {
             samples::digests().iter().map(context).collect()
         } else {
-            samples::views().iter().map(context).collect()
+            let shipped = if shipped { samples::shipped() } else { &[] };
+            samples::views().iter().chain(shipped).map(context).collect()
         };
         for view in &views {
             let output = self.render(file, slot, view)?;
@@ -367,7 +369,7 @@ impl Engine {
                 filters::ESCAPE_OFF.to_owned()
             }
             kind if code.is_empty() => kind.to_string(),
-            kind => format!("{kind} in `{}`", super::text::one_line(&super::text::cut(code, 100))),
+            kind => format!("{kind} in `{}`", crate::text::one_line(&crate::text::cut(code, 100))),
         };
         TemplateError { name, line: inner.line(), span, text, message }
     }

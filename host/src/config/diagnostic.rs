@@ -9,6 +9,7 @@ use std::ops::Range;
 use unicode_width::UnicodeWidthChar;
 
 use crate::compose::templates::TemplateError;
+use crate::text::{Visible, count, is_invisible};
 
 /// Columns of source that an excerpt shows at most.
 const EXCERPT: usize = 120;
@@ -95,10 +96,10 @@ impl Diagnostics {
             let (errors, warnings) = (self.errors(), self.warnings());
             let mut counts = Vec::new();
             if errors > 0 {
-                counts.push(format!("{errors} error{}", plural(errors)));
+                counts.push(count(errors as u64, "error"));
             }
             if warnings > 0 {
-                counts.push(format!("{warnings} warning{}", plural(warnings)));
+                counts.push(count(warnings as u64, "warning"));
             }
             let _ = write!(out, "\n\n{}", counts.join(", "));
         }
@@ -144,10 +145,10 @@ impl Diagnostic {
             Severity::Warning => ("warning", Style::Warning),
         };
         let mut lines = self.message.lines();
-        let first = visible(lines.next().unwrap_or_default());
+        let first = Visible(lines.next().unwrap_or_default());
         let _ = write!(out, "{}{}", paint.on(style, label), paint.on(Style::Strong, &format!(": {first}")));
         for line in lines {
-            let _ = write!(out, "\n       {}", visible(line));
+            let _ = write!(out, "\n       {}", Visible(line));
         }
         let mut margin = 1;
         match (text, self.span.as_ref().filter(|_| text.is_some())) {
@@ -161,7 +162,7 @@ impl Diagnostic {
                     "\n{:margin$}{} {}:{}:{}\n{:margin$} {bar}\n{} {bar} {}\n{:margin$} {bar} {}{}",
                     "",
                     paint.on(Style::Frame, "-->"),
-                    visible(&self.file),
+                    Visible(&self.file),
                     place.line,
                     place.column,
                     "",
@@ -173,15 +174,15 @@ impl Diagnostic {
                 );
             }
             _ => {
-                let _ = write!(out, "\n {} {}", paint.on(Style::Frame, "-->"), visible(&self.file));
+                let _ = write!(out, "\n {} {}", paint.on(Style::Frame, "-->"), Visible(&self.file));
             }
         }
         if let Some(hint) = &self.hint {
             let mut lines = hint.lines();
-            let first = visible(lines.next().unwrap_or_default());
+            let first = Visible(lines.next().unwrap_or_default());
             let _ = write!(out, "\n{:margin$} {} hint: {first}", "", paint.on(Style::Frame, "="));
             for line in lines {
-                let _ = write!(out, "\n{:margin$}         {}", "", visible(line));
+                let _ = write!(out, "\n{:margin$}         {}", "", Visible(line));
             }
         }
     }
@@ -274,31 +275,17 @@ fn floor(text: &str, at: usize) -> usize {
     at
 }
 
-/// A text with every control and every character that hides or turns others written as an escape.
-#[must_use]
-pub(crate) fn visible(text: &str) -> String {
-    text.chars().map(|character| show(character).0).collect()
-}
-
+/// A character of an excerpt and the columns it takes.
 fn show(character: char) -> (String, usize) {
     match character {
         '\t' => (" ".repeat(4), 4),
-        _ if character.is_control() || is_hidden(character) => {
+        _ if is_invisible(character) => {
             let shown: String = character.escape_unicode().collect();
             let width = shown.len();
             (shown, width)
         }
         _ => (character.to_string(), character.width().unwrap_or(1)),
     }
-}
-
-/// Bidirectional controls, line separators, byte order marks: nothing that a reader of a terminal should be led by.
-fn is_hidden(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 #[derive(Clone, Copy)]

@@ -170,6 +170,15 @@ pub struct RetryPolicy {
     pub give_up: Duration,
 }
 
+impl RetryPolicy {
+    /// The wait after an attempt that failed, of which so many were before; the last one of the list repeats.
+    #[must_use]
+    pub fn wait(&self, failed_before: usize) -> Duration {
+        // An empty list is refused when the configuration is read; half an hour is what RFC 5321 names.
+        self.waits.get(failed_before).or(self.waits.last()).copied().unwrap_or(Duration::from_secs(1800))
+    }
+}
+
 /// `[outbox]`
 #[derive(Debug, Clone)]
 pub struct OutboxConfig {

@@ -271,7 +271,7 @@ fn helo(from: Option<&Mailbox>) -> String {
             && name.len() <= 255
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'[' | b']' | b':'))
     };
-    let domain = from.and_then(|mailbox| mailbox.address.rsplit_once('@')).map(|(_, domain)| domain);
+    let domain = from.map(Mailbox::domain);
     let system = rustix::system::uname();
     let host = system.nodename().to_str().ok();
     domain.filter(fits).or(host.filter(fits)).unwrap_or("localhost").to_owned()

@@ -12,7 +12,8 @@ use super::relay::Trouble;
 use super::reply::Reply;
 use super::sasl::{self, Keeper};
 use super::session::{
-    AuthError, Capabilities, Cause, Clear, Ehlo, Fault, Fresh, Idle, Login, Secure, Session, SetupError, Stream, within,
+    AuthError, Capabilities, Cause, Clear, Ehlo, Fault, Fresh, Greeted, Idle, Login, Secure, Session, SetupError,
+    Stream, within,
 };
 use super::tls::{Tls, TlsError, TlsInfo};
 use crate::config::secret::SecretError;
@@ -96,10 +97,22 @@ impl From<Fault> for OpenError {
 }
 
 impl OpenError {
-    /// Whether waiting may help, or somebody must do something.
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Setup(SetupError::Fault(fault)) => !matches!(fault.cause, Cause::Tls(_) | Cause::OutOfTurn),
+            Self::Setup(SetupError::Refused { reply, .. }) => reply.class() == 4,
+            _ => false,
+        }
+    }
+
+    /// Whether waiting may help, or somebody must do something. A login that does not succeed, for whatever reason, is
+    /// the login's.
     #[must_use]
     pub fn trouble(&self) -> Trouble {
         match self {
+            _ if self.phase() == Phase::Auth => Trouble::Refuses,
             Self::Setup(SetupError::Fault(fault)) => match fault.cause {
                 Cause::Tls(_) | Cause::OutOfTurn => Trouble::Refuses,
                 _ => Trouble::Unreachable,
@@ -156,7 +169,8 @@ impl<D: Dial> Opener<D> {
         match self.config.tls {
             TlsMode::None if login.is_some() => Err(OpenError::InClear),
             TlsMode::None => {
-                let session = self.hello(self.fresh(watch).await?, watch).await?;
+                let session = greet(self.fresh(watch).await?, watch).await?.ehlo_or_helo(&self.config.helo).await?;
+                watch(Step::Offers(session.capabilities()));
                 Ok(session.ready())
             }
             TlsMode::Implicit | TlsMode::StartTls => {
@@ -198,11 +212,7 @@ impl<D: Dial> Opener<D> {
 
     /// Greeting and EHLO.
     async fn hello<P>(&self, session: Session<Fresh<P>>, watch: Watch<'_>) -> Result<Session<Ehlo<P>>, SetupError> {
-        let session = session.greeting().await?;
-        if let Some(greeting) = session.greeting() {
-            watch(Step::Greeting(greeting));
-        }
-        let session = session.ehlo(&self.config.helo).await?;
+        let session = greet(session, watch).await?.ehlo(&self.config.helo).await?;
         watch(Step::Offers(session.capabilities()));
         Ok(session)
     }
@@ -250,6 +260,12 @@ impl<D: Dial> Opener<D> {
         };
         self.tls.get_or_try_init(make).await.cloned()
     }
+}
+
+async fn greet<P>(session: Session<Fresh<P>>, watch: Watch<'_>) -> Result<Session<Greeted<P>>, SetupError> {
+    let session = session.greeting().await?;
+    session.greeting().into_iter().for_each(|greeting| watch(Step::Greeting(greeting)));
+    Ok(session)
 }
 
 fn flatten(error: AuthError) -> OpenError {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -21,6 +22,10 @@ use crate::config::OnAmbiguous;
 use crate::fault;
 use crate::mail::Segment;
 use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
+use crate::text::Visible;
+
+/// How long a mail waits that could not be sent for want of disk space.
+const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// How one transaction ended.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time for each lane, and it is moved once")]
@@ -107,7 +112,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
 
     async fn no_session(&self, job: Arc<Job>, waiting: Vec<JobRecipient>, none: NoSession) -> Result<(), OutboxError> {
         match none {
-            NoSession::Down(down) => self.set_back(&job, &waiting, &down).await,
+            NoSession::Down(down, tried) => self.set_back(&job, &waiting, &down, tried).await,
             NoSession::Crowded => {
                 let mut job = Arc::unwrap_or_clone(job);
                 job.recipients = waiting;
@@ -215,8 +220,17 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         dotted: &AtomicBool,
     ) -> Result<Option<Option<Session<Idle>>>, OutboxError> {
         let ids: Vec<i64> = accepted.iter().map(|to| to.id).collect();
-        if !self.queue.in_data(job, &ids).await? {
-            return Ok(None);
+        match self.queue.in_data(job, &ids).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            // What cannot be remembered is not sent. Storing the outcome waits for space.
+            Err(error @ OutboxError::Full { .. }) => {
+                tracing::error!(message_id = %Visible(&job.message_id), %error, "not sent");
+                let later = self.queue.now() + FULL_PAUSE;
+                outcomes.extend(accepted.iter().map(|to| (to.id, Attempt::Released(later))));
+                return Ok(Some(None));
+            }
+            Err(error) => return Err(error),
         }
         dotted.store(true, Ordering::Release);
         fault::point("before_dot");
@@ -289,13 +303,13 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
                     return Attempt::Failed(reason);
                 }
                 match self.relay.down() {
-                    Some(down) => self.set_back_one(job, to, &down),
+                    Some(down) => self.set_back_one(job, to, &down, true),
                     None => Attempt::Deferred(reason),
                 }
             }
             Class::Relay => {
                 let down = self.relay.fell(now, Trouble::Refuses, &said(phase, reply));
-                self.set_back_one(job, to, &down)
+                self.set_back_one(job, to, &down, true)
             }
             _ => Attempt::Deferred(said(phase, reply)),
         }

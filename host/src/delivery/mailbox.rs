@@ -3,7 +3,7 @@
 //! A file's name comes from the mail's time and Message-ID, and it appears under it only when it is complete and synced.
 //! So a mail that is delivered again after a crash replaces its own file, and no mail is there twice.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::queue::Queue;
-use super::reply::visible;
 use super::wire::{BLOCK, Encoder, WireError};
 use super::{Summary, Until};
-use crate::blob::hex;
+use crate::blob::{hex, sync_folder};
 use crate::fault;
 use crate::outbox::{Attempt, Job, OutboxError};
 
@@ -100,22 +99,7 @@ async fn write_batch<Q: Queue>(
             continue;
         }
         for to in &job.recipients {
-            let (message_id, recipient) = (visible(&job.message_id), visible(&to.address));
-            match outcome {
-                Attempt::Delivered(reply) => {
-                    summary.delivered += 1;
-                    tracing::info!(message_id, recipient, reply, "delivered");
-                }
-                Attempt::Failed(reply) => {
-                    summary.failed += 1;
-                    tracing::error!(message_id, recipient, reply, "failed");
-                }
-                Attempt::Deferred(reply) => {
-                    summary.deferred += 1;
-                    tracing::warn!(message_id, recipient, reply, "deferred");
-                }
-                Attempt::Held(_) | Attempt::Released(_) => {}
-            }
+            summary.record(&job.message_id, &to.address, outcome);
         }
     }
     Ok(())
@@ -134,7 +118,7 @@ fn write_all<Q: Queue>(queue: &Q, folder: &Path, jobs: &[Job]) -> Vec<Attempt> {
             }
         })
         .collect();
-    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+    if let Err(error) = sync_folder(folder) {
         for outcome in &mut outcomes {
             if matches!(outcome, Attempt::Delivered(_)) {
                 *outcome = Attempt::Deferred(format!("{}: {error}", folder.display()));

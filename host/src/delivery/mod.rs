@@ -1,6 +1,7 @@
 //! Delivery: takes due mails from the outbox and hands them to a mail server, or to a mailbox folder. The only place
 //! that speaks SMTP.
 
+mod books;
 pub mod classify;
 pub mod connect;
 mod deliver;
@@ -24,7 +25,8 @@ pub use self::mailbox::file_name as mailbox_file_name;
 pub use self::now::{NowError, send_now};
 pub use self::relay::Trouble;
 use crate::config::{RetryPolicy, Transport};
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::{Attempt, Outbox, OutboxError};
+use crate::text::Visible;
 
 /// What a delivery run left behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,6 +39,32 @@ pub struct Summary {
     pub failed: u64,
     /// Recipients held for a person.
     pub held: u64,
+}
+
+impl Summary {
+    /// Counts what became of a recipient, and logs it in one line. A released one has met no server: nothing to tell.
+    fn record(&mut self, message_id: &str, recipient: &str, outcome: &Attempt) {
+        let (message_id, recipient) = (Visible(message_id).to_string(), Visible(recipient).to_string());
+        match outcome {
+            Attempt::Delivered(reply) => {
+                self.delivered += 1;
+                tracing::info!(message_id, recipient, reply, "delivered");
+            }
+            Attempt::Deferred(reply) => {
+                self.deferred += 1;
+                tracing::warn!(message_id, recipient, reply, "deferred");
+            }
+            Attempt::Failed(reply) => {
+                self.failed += 1;
+                tracing::error!(message_id, recipient, reply, "failed");
+            }
+            Attempt::Held(reply) => {
+                self.held += 1;
+                tracing::error!(message_id, recipient, reply, "held");
+            }
+            Attempt::Released(_) => {}
+        }
+    }
 }
 
 /// How a delivery run ends.

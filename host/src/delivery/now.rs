@@ -10,6 +10,7 @@ use super::mailbox;
 use super::reply::Reply;
 use super::session::{Begun, BodyError, Content, Envelope, Fault};
 use super::wire::{self, WireError};
+use crate::blob::sync_folder;
 use crate::config::{SmtpConfig, Transport};
 use crate::mail::{NewMail, Segment};
 
@@ -81,7 +82,7 @@ pub async fn send_now(transport: &Transport, mail: &NewMail, watch: Watch<'_>) -
         Transport::Mailbox(folder) => {
             let name = mailbox::file_name(Timestamp::now(), &mail.message_id);
             mailbox::write_mail(folder, &name, bytes(mail).as_slice())?;
-            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(WireError::from)?;
+            sync_folder(folder).map_err(WireError::from)?;
             Ok(folder.join(name).display().to_string())
         }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::RetryPolicy;
+use crate::outbox::schedule::JITTER;
 
 /// The longest wait between two looks at a server that cannot be reached.
 pub(super) const PROBE_CAP: Duration = Duration::from_secs(60);
@@ -131,11 +132,11 @@ impl Relay {
         down
     }
 
-    /// The wait after so many failed probes, by the retry list with its 20 % of jitter.
+    /// The wait after so many failed probes, by the retry list with its jitter.
     fn wait(&self, trouble: Trouble, failed_probes: usize) -> Duration {
-        let listed = self.retry.waits.get(failed_probes).or(self.retry.waits.last()).copied().unwrap_or(PROBE_CAP);
+        let listed = self.retry.wait(failed_probes);
         let wait = if trouble == Trouble::Unreachable { listed.min(PROBE_CAP) } else { listed };
-        wait.mul_f64(rand::random_range(0.8..=1.2))
+        wait.mul_f64(rand::random_range(1.0 - JITTER..=1.0 + JITTER))
     }
 
     /// A dialogue was completed in order: the server is there and wants us.

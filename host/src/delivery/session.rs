@@ -226,8 +226,8 @@ fn expect(phase: Phase, reply: Reply) -> Result<Reply, SetupError> {
 
 impl Session<Fresh<Clear>> {
     /// On a connected stream.
-    pub fn new(stream: impl Stream, timeouts: Timeouts) -> Self {
-        Self { channel: Channel::new(Box::new(stream), timeouts), tls: None, state: Fresh(PhantomData) }
+    pub fn new(stream: Box<dyn Stream>, timeouts: Timeouts) -> Self {
+        Self { channel: Channel::new(stream, timeouts), tls: None, state: Fresh(PhantomData) }
     }
 
     /// Implicit TLS (RFC 8314 section 3.3): before the greeting.
@@ -258,13 +258,31 @@ impl<P> Session<Greeted<P>> {
         self.state.greeting.as_ref()
     }
 
-    /// EHLO. A server that knows HELO alone is refused: it could offer neither TLS nor a login.
+    /// EHLO.
     ///
     /// # Errors
     /// When the server does not answer 250.
     pub async fn ehlo(mut self, name: &str) -> Result<Session<Ehlo<P>>, SetupError> {
         let reply = self.command(Phase::Ehlo, &format!("EHLO {name}")).await?;
         let capabilities = Capabilities::parse(&expect(Phase::Ehlo, reply)?);
+        Ok(self.into(Ehlo { capabilities, protection: PhantomData }))
+    }
+}
+
+impl Session<Greeted<Clear>> {
+    /// EHLO, or HELO for a server that has never heard of EHLO (RFC 5321 section 3.2). Such a server offers nothing, neither
+    /// TLS nor a login, so this is for those who want neither.
+    ///
+    /// # Errors
+    /// When the server does not answer 250.
+    pub async fn ehlo_or_helo(mut self, name: &str) -> Result<Session<Ehlo<Clear>>, SetupError> {
+        let mut reply = self.command(Phase::Ehlo, &format!("EHLO {name}")).await?;
+        let known = !matches!(reply.code(), 500 | 502);
+        if !known {
+            reply = self.command(Phase::Ehlo, &format!("HELO {name}")).await?;
+        }
+        let reply = expect(Phase::Ehlo, reply)?;
+        let capabilities = if known { Capabilities::parse(&reply) } else { Capabilities::default() };
         Ok(self.into(Ehlo { capabilities, protection: PhantomData }))
     }
 }

@@ -3,12 +3,6 @@
 //! One dispatcher claims mails in small batches and starts lanes for them. Until a first session stands, one lane alone
 //! tries to get one, so that a server that is down sees one attempt and not `connections` of them. A lane that runs out
 //! of mails gives its session back; it is parked for [`PARK`], then closed with QUIT.
-//!
-//! What becomes of a mail when no session can be had (`set_back`): its first such attempt counts and is deferred by the
-//! retry list with the reason. After that, as long as the server is down, a mail that served as a probe is deferred only
-//! if its next wait is no longer than the wait between probes; else it stays queued and the attempt does not count. So an
-//! outage pushes no mail far into the future, and the queue moves as soon as the server is back. A server that refuses
-//! us counts no attempts at all. Whatever happens, a mail past `give_up` is given up.
 
 use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
@@ -24,12 +18,11 @@ use tokio::time::Instant;
 
 use super::connect::{Dial, OpenError, Opener, Step};
 use super::queue::Queue;
-use super::relay::{Down, PROBE_CAP, Relay, Trouble};
-use super::reply::visible;
+use super::relay::{Down, Relay};
 use super::session::{Idle, Session};
 use super::{Summary, Until};
 use crate::config::{RetryPolicy, SmtpConfig};
-use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
+use crate::outbox::{Job, OutboxError};
 
 /// How long a session without work is kept; servers close idle ones after some minutes at the earliest.
 const PARK: Duration = Duration::from_secs(30);
@@ -50,9 +43,9 @@ pub(super) struct Shared<Q, D> {
     pub(super) config: Arc<SmtpConfig>,
     pub(super) relay: Relay,
     opener: Opener<D>,
-    retry: RetryPolicy,
+    pub(super) retry: RetryPolicy,
     ready: Mutex<VecDeque<Job>>,
-    summary: Mutex<Summary>,
+    pub(super) summary: Mutex<Summary>,
     /// One connection is made at a time.
     gate: tokio::sync::Mutex<()>,
     live: Arc<AtomicUsize>,
@@ -61,9 +54,9 @@ pub(super) struct Shared<Q, D> {
     /// Set once: when what is still open is cut off.
     stop: watch::Sender<Option<Instant>>,
     /// A mail was given up for its age while the server was down.
-    aged: AtomicBool,
+    pub(super) aged: AtomicBool,
     /// In a drain, what is due by then; released mails come after it.
-    drain: Option<Timestamp>,
+    pub(super) drain: Option<Timestamp>,
 }
 
 /// A session with its place among those that are open.
@@ -90,15 +83,15 @@ impl Drop for Seat {
 
 /// Why a lane has no session.
 pub(super) enum NoSession {
-    /// The server is down.
-    Down(Down),
+    /// The server is down; whether that was found out just now.
+    Down(Down, bool),
     /// It has sessions enough of us.
     Crowded,
     /// We stop.
     Stopping,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -293,12 +286,12 @@ impl<Q: Queue, D: Dial> Dispatcher<Q, D> {
     async fn set_back_ready(&self, down: &Down) -> Result<(), OutboxError> {
         let jobs = std::mem::take(&mut *lock(&self.shared.ready));
         for job in jobs {
-            self.shared.set_back(&job, &job.recipients, down).await?;
+            self.shared.set_back(&job, &job.recipients, down, false).await?;
         }
         // A probe that was given up for its age: others may have waited as long.
         while self.shared.drain.is_none() && self.shared.aged.swap(false, Ordering::AcqRel) {
             for job in self.shared.queue.claim(CLAIM, self.shared.queue.now()).await? {
-                self.shared.set_back(&job, &job.recipients, down).await?;
+                self.shared.set_back(&job, &job.recipients, down, false).await?;
             }
         }
         Ok(())
@@ -414,7 +407,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             gate = gate => gate,
         };
         if let Some(down) = self.relay.down().filter(|_| !probe) {
-            return Err(NoSession::Down(down));
+            return Err(NoSession::Down(down, false));
         }
         // The limit may have been lowered by whoever came through the gate before.
         if self.live.load(Ordering::Acquire) >= self.relay.limit(Instant::now()) {
@@ -443,94 +436,13 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             Err(error) => {
                 let (trouble, now) = (error.trouble(), Instant::now());
                 let open = self.live.load(Ordering::Acquire);
-                if trouble == Trouble::Unreachable && open > 0 {
+                if error.is_passing() && open > 0 {
                     tracing::debug!(%server, %error, "no further session");
                     self.relay.crowded(now, open);
                     return Err(NoSession::Crowded);
                 }
-                Err(NoSession::Down(self.relay.fell(now, trouble, &error.to_string())))
+                Err(NoSession::Down(self.relay.fell(now, trouble, &error.to_string()), true))
             }
         }
-    }
-
-    fn now_and_later(&self) -> (Timestamp, Timestamp) {
-        let now = self.queue.now();
-        // In a drain, what is given back must not be due in the same drain again.
-        let later = self.drain.map_or(now, |drain| now.max(drain + Duration::from_millis(10)));
-        (now, later)
-    }
-
-    /// Gives a mail back, no attempt counted.
-    async fn release(&self, job: &Job, reason: &str) -> Result<(), OutboxError> {
-        let (_, later) = self.now_and_later();
-        let outcomes = job.recipients.iter().map(|to| (to.id, Attempt::Released(later))).collect();
-        self.report(job, outcomes, reason).await
-    }
-
-    /// What becomes of recipients when there is no session; see the head of this file.
-    pub(super) async fn set_back(&self, job: &Job, to: &[JobRecipient], down: &Down) -> Result<(), OutboxError> {
-        let outcomes = to.iter().map(|to| (to.id, self.set_back_one(job, to, down))).collect();
-        self.report(job, outcomes, &down.reason).await
-    }
-
-    pub(super) fn set_back_one(&self, job: &Job, to: &JobRecipient, down: &Down) -> Attempt {
-        let (now, later) = self.now_and_later();
-        let attempts = usize::try_from(to.attempts).unwrap_or(usize::MAX);
-        let wait = self.retry.waits.get(attempts).or(self.retry.waits.last()).copied().unwrap_or_default();
-        if self.is_past(job, now) {
-            self.aged.store(true, Ordering::Release);
-            return Attempt::Deferred(down.reason.clone());
-        }
-        match down.trouble {
-            Trouble::Unreachable if attempts == 0 || wait <= PROBE_CAP => Attempt::Deferred(down.reason.clone()),
-            _ if self.drain.is_some() => Attempt::Released(later),
-            _ => Attempt::Released(now + down.next.saturating_duration_since(Instant::now())),
-        }
-    }
-
-    fn is_past(&self, job: &Job, now: Timestamp) -> bool {
-        Duration::try_from(now.duration_since(job.stored)).unwrap_or_default() >= self.retry.give_up
-    }
-
-    /// Stores outcomes, counts them, and logs one line for each recipient.
-    pub(super) async fn report(&self, job: &Job, outcomes: Vec<(i64, Attempt)>, why: &str) -> Result<(), OutboxError> {
-        if outcomes.is_empty() {
-            return Ok(());
-        }
-        if !self.queue.report(job, &outcomes, self.queue.now()).await? {
-            tracing::warn!(
-                message_id = job.message_id,
-                "another claim has overtaken this one; its outcome is not counted"
-            );
-            return Ok(());
-        }
-        let mut summary = lock(&self.summary);
-        for (id, outcome) in &outcomes {
-            let address = job.recipients.iter().find(|to| to.id == *id).map_or("", |to| to.address.as_str());
-            let (message_id, recipient) = (visible(&job.message_id), visible(address));
-            match outcome {
-                Attempt::Delivered(reply) => {
-                    summary.delivered += 1;
-                    tracing::info!(message_id, recipient, reply, "delivered");
-                }
-                Attempt::Deferred(reply) => {
-                    summary.deferred += 1;
-                    tracing::warn!(message_id, recipient, reply, "deferred");
-                }
-                Attempt::Failed(reply) => {
-                    summary.failed += 1;
-                    tracing::error!(message_id, recipient, reply, "failed");
-                }
-                Attempt::Held(reply) => {
-                    summary.held += 1;
-                    tracing::error!(message_id, recipient, reply, "held");
-                }
-                Attempt::Released(_) => {
-                    summary.deferred += u64::from(self.drain.is_some());
-                    tracing::debug!(message_id, recipient, reason = why, "stays queued");
-                }
-            }
-        }
-        Ok(())
     }
 }

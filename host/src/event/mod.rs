@@ -1,7 +1,7 @@
 //! The domain: what Bewit hears of. Pure data, no I/O.
 //!
 //! [`line`] admits a line of bytes (limits on length, depth and nodes), [`parse`] turns it into a [`FlowCompletion`],
-//! whatever of Velociraptor's JSON encodings it is written in. [`samples()`] ship with Bewit; [`schema`] describes an event
+//! whatever of Velociraptor's JSON encodings it is written in; [`read`] does both. [`samples()`] ship with Bewit; [`schema`] describes an event
 //! to editors and to those who write events.
 
 mod lenient;
@@ -16,10 +16,31 @@ use std::fmt;
 
 use indexmap::IndexMap;
 
+use self::line::{LineError, LineLimits};
+use self::parse::EventError;
 use self::rows::ResultSet;
 use self::time::Moment;
 
 pub use self::samples::samples;
+
+/// Why bytes are no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoEvent {
+    /// Not admitted.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// Admitted, but no event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
+
+/// Admits a line and parses it: the one way from bytes to an event, for every intake and every subcommand.
+///
+/// # Errors
+/// [`NoEvent`].
+pub fn read(line: &[u8], limits: &LineLimits) -> Result<FlowCompletion, NoEvent> {
+    Ok(parse::parse(&line::admit(line, limits)?)?)
+}
 
 /// What makes an event itself: the same key heard twice is one event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +93,13 @@ impl FlowCompletion {
         self.key.flow_id.ends_with(".H") || self.hunt.is_some()
     }
 
+    /// Seconds from the client's enrolment to the beginning of the flow; `None` when one of them is not known.
+    #[must_use]
+    pub fn client_age(&self) -> Option<i64> {
+        let enrolled = self.client.as_ref()?.first_seen_at?;
+        Some(self.flow.begun()?.unix().saturating_sub(enrolled.unix()))
+    }
+
     /// The hunt's id: what the event carries, else derived (`F.X.H` belongs to `H.X`).
     #[must_use]
     pub fn hunt_id(&self) -> Option<String> {
@@ -101,6 +129,26 @@ pub enum FlowState {
     Unresponsive,
     /// 6
     Waiting,
+}
+
+impl FlowState {
+    /// Every state, at its number.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Unset, Self::Running, Self::Finished, Self::Error, Self::InProgress, Self::Unresponsive, Self::Waiting];
+
+    /// Its name in Velociraptor's protocol.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unset => "UNSET",
+            Self::Running => "RUNNING",
+            Self::Finished => "FINISHED",
+            Self::Error => "ERROR",
+            Self::InProgress => "IN_PROGRESS",
+            Self::Unresponsive => "UNRESPONSIVE",
+            Self::Waiting => "WAITING",
+        }
+    }
 }
 
 /// A collection context (`ArtifactCollectorContext`). Missing fields are zero or empty.
@@ -143,6 +191,19 @@ impl Flow {
     #[must_use]
     pub fn failed(&self) -> bool {
         self.state != FlowState::Finished
+    }
+
+    /// Whether the status says that somebody cancelled it (VQL `Status =~ "^Cancelled"`: at its start, in any case).
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        const WORD: &[u8] = b"Cancelled";
+        self.status.as_bytes().get(..WORD.len()).is_some_and(|start| start.eq_ignore_ascii_case(WORD))
+    }
+
+    /// When it began: by the client's clock or, if it never started, by the server's.
+    #[must_use]
+    pub fn begun(&self) -> Option<Moment> {
+        self.start_time.or(self.create_time)
     }
 }
 

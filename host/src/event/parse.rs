@@ -19,6 +19,7 @@ use super::time::Moment;
 use super::{
     ArtifactDefinition, ArtifactSpec, Client, EventKey, Flow, FlowCompletion, FlowState, Hunt, QueryStats, Upload,
 };
+use crate::text::Visible;
 
 /// Why a line is no event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +70,8 @@ pub fn parse(line: &str) -> std::result::Result<FlowCompletion, EventError> {
         Some(FLOW_COMPLETION) => {}
         // The reason is shown on terminals, so nothing in it may be obeyed by one.
         Some(other) => {
-            return Err(EventError::UnknownType(other.chars().take(MAX_QUOTE).flat_map(char::escape_debug).collect()));
+            let start: String = other.chars().take(MAX_QUOTE).collect();
+            return Err(EventError::UnknownType(Visible(&start).to_string()));
         }
     }
     let client_id = id(filled(top.client_id).map_err(not_json)?, "ClientId")?;
@@ -210,22 +212,15 @@ fn flow(value: &RawValue) -> Result<Flow> {
 
 /// A state by its number or its name.
 fn state(value: &RawValue) -> Result<FlowState> {
-    const STATES: [(&str, FlowState); 7] = [
-        ("UNSET", FlowState::Unset),
-        ("RUNNING", FlowState::Running),
-        ("FINISHED", FlowState::Finished),
-        ("ERROR", FlowState::Error),
-        ("IN_PROGRESS", FlowState::InProgress),
-        ("UNRESPONSIVE", FlowState::Unresponsive),
-        ("WAITING", FlowState::Waiting),
-    ];
     let named = text(value)?;
-    let named = named.as_deref().and_then(|name| STATES.iter().find(|state| state.0.eq_ignore_ascii_case(name.trim())));
-    if let Some((_, state)) = named {
+    let named = named
+        .as_deref()
+        .and_then(|name| FlowState::ALL.iter().find(|state| state.name().eq_ignore_ascii_case(name.trim())));
+    if let Some(state) = named {
         return Ok(*state);
     }
-    let numbered = usize::try_from(integer(value)?).ok().and_then(|number| STATES.get(number));
-    Ok(numbered.map_or(FlowState::Unset, |(_, state)| *state))
+    let numbered = usize::try_from(integer(value)?).ok().and_then(|number| FlowState::ALL.get(number));
+    Ok(numbered.copied().unwrap_or_default())
 }
 
 fn request(value: &RawValue, flow: &mut Flow) -> Result<()> {

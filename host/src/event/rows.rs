@@ -7,6 +7,8 @@ use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::lenient::Text;
+
 /// Where the rows of one source are.
 #[derive(Debug, Clone)]
 pub enum ResultSet {
@@ -46,7 +48,7 @@ impl<'a> Cell<'a> {
             return Self::Null;
         }
         if text.starts_with('"')
-            && let Ok(BorrowedText(text)) = serde_json::from_str(text)
+            && let Ok(Text(text)) = serde_json::from_str(text)
         {
             return Self::Text(text);
         }
@@ -63,10 +65,6 @@ impl<'a> Cell<'a> {
         }
     }
 }
-
-/// A string that is copied only if it holds escapes.
-#[derive(serde::Deserialize)]
-struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Row {
     /// Parses the JSON text of one row. A row that is no object has the single column [`VALUE_COLUMN`].

@@ -1,5 +1,4 @@
-//! Times as Velociraptor writes them: numbers whose size tells their unit. And as people read them: RFC 3339, "2 hours
-//! ago", "1.2 MB", "4.1 s", in the words of Velociraptor's `humanize()`.
+//! Times as Velociraptor writes them: numbers whose size tells their unit, and ISO 8601.
 
 use jiff::Timestamp;
 
@@ -62,87 +61,15 @@ impl Moment {
     pub fn unix(self) -> i64 {
         self.0.div_euclid(SECOND)
     }
-
-    /// RFC 3339 in UTC, whole seconds (VQL `.String`): `2026-08-12T02:02:03Z`. Years before 1 and after 9999 are shown
-    /// as the nearest year that has four digits.
-    #[must_use]
-    pub fn rfc3339(self) -> String {
-        let seconds = self.unix().clamp(GO_ZERO, LAST);
-        Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
-    }
 }
 
 /// `0001-01-01T00:00:00Z`, the zero time of Go.
 const GO_ZERO: i64 = -62_135_596_800;
-/// `9999-12-30T22:00:00Z`, the last hour that jiff holds in every time zone.
-const LAST: i64 = 253_402_207_200;
 
 impl From<Timestamp> for Moment {
     fn from(time: Timestamp) -> Self {
         Self(time.as_microsecond())
     }
-}
-
-/// How long ago, or from now (VQL `humanize(time=)`): `now`, `1 minute ago`, `3 weeks from now`. Months have 30 days,
-/// years twelve of those.
-#[must_use]
-pub fn humanize_time(moment: Moment, now: Moment) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    const WEEK: u64 = 7 * DAY;
-    const MONTH: u64 = 30 * DAY;
-    const YEAR: u64 = 12 * MONTH;
-
-    let seconds = moment.0.abs_diff(now.0) / SECOND.unsigned_abs();
-    let many = |unit: u64, name: &str| format!("{} {name}", seconds / unit);
-    let span = match seconds {
-        0 => return "now".to_owned(),
-        1 => "1 second".to_owned(),
-        2..MINUTE => many(1, "seconds"),
-        MINUTE..120 => "1 minute".to_owned(),
-        120..HOUR => many(MINUTE, "minutes"),
-        HOUR..7_200 => "1 hour".to_owned(),
-        7_200..DAY => many(HOUR, "hours"),
-        _ if seconds < 2 * DAY => "1 day".to_owned(),
-        _ if seconds < WEEK => many(DAY, "days"),
-        _ if seconds < 2 * WEEK => "1 week".to_owned(),
-        _ if seconds < MONTH => many(WEEK, "weeks"),
-        _ if seconds < 2 * MONTH => "1 month".to_owned(),
-        _ if seconds < YEAR => many(MONTH, "months"),
-        _ if seconds < 18 * MONTH => "1 year".to_owned(),
-        _ if seconds < 2 * YEAR => "2 years".to_owned(),
-        _ if seconds < 37 * YEAR => many(YEAR, "years"),
-        _ => "a long while".to_owned(),
-    };
-    if moment <= now { format!("{span} ago") } else { format!("{span} from now") }
-}
-
-/// A size in SI units (VQL `humanize(bytes=)`): `9 B`, `1.2 kB`, `83 MB`. One decimal below ten, none above, halves
-/// rounded up at the first decimal, so that `1000 kB` can appear just below a megabyte.
-#[must_use]
-pub fn humanize_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 10 {
-        return format!("{bytes} B");
-    }
-    let (mut unit, mut size) = (0, 1_u64);
-    while bytes / size >= 1000 {
-        size *= 1000;
-        unit += 1;
-    }
-    let unit = UNITS.get(unit).copied().unwrap_or("EB");
-    #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let value = (bytes as f64 / size as f64 * 10.0 + 0.5).floor() / 10.0;
-    if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
-}
-
-/// A duration in nanoseconds as `4.1 s`, as the artifact writes it (`%.1f s`).
-#[must_use]
-pub fn duration_text(nanoseconds: i64) -> String {
-    #[allow(clippy::cast_precision_loss, reason = "one decimal of a second is shown")]
-    let seconds = nanoseconds as f64 / 1e9;
-    format!("{seconds:.1} s")
 }
 
 #[cfg(test)]
@@ -189,7 +116,7 @@ mod tests {
         ] {
             assert_eq!(Moment::from_text(text), Some(THEN), "{text}");
         }
-        assert_eq!(Moment::from_text("2026-08-12").map(Moment::rfc3339).as_deref(), Some("2026-08-12T00:00:00Z"));
+        assert_eq!(Moment::from_text("2026-08-12"), Some(Moment(1_786_492_800_000_000)));
         for nothing in ["", "0", "0.0", "soon", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "inf", "nan", "-", "e"]
         {
             assert_eq!(Moment::from_text(nothing), None, "{nothing}");
@@ -197,103 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn strings_have_whole_seconds() {
-        assert_eq!(THEN.rfc3339(), "2026-08-12T02:02:03Z");
-        assert_eq!(Moment(1_786_500_123_999_999).rfc3339(), "2026-08-12T02:02:03Z");
-        assert_eq!(Moment(-1).rfc3339(), "1969-12-31T23:59:59Z");
-        assert_eq!(Moment(i64::MAX).rfc3339(), "9999-12-30T22:00:00Z");
-        assert_eq!(Moment(i64::MIN).rfc3339(), "0001-01-01T00:00:00Z");
+    fn seconds_are_floored() {
+        assert_eq!(Moment(1_786_500_123_999_999).unix(), 1_786_500_123);
         assert_eq!(Moment(-1).unix(), -1);
-    }
-
-    #[test]
-    fn relative_times_use_velociraptors_words() {
-        let day = 86_400;
-        for (seconds, words) in [
-            (0, "now"),
-            (1, "1 second ago"),
-            (2, "2 seconds ago"),
-            (59, "59 seconds ago"),
-            (60, "1 minute ago"),
-            (119, "1 minute ago"),
-            (120, "2 minutes ago"),
-            (3_599, "59 minutes ago"),
-            (3_600, "1 hour ago"),
-            (7_199, "1 hour ago"),
-            (7_200, "2 hours ago"),
-            (day - 1, "23 hours ago"),
-            (day, "1 day ago"),
-            (2 * day, "2 days ago"),
-            (7 * day - 1, "6 days ago"),
-            (7 * day, "1 week ago"),
-            (14 * day, "2 weeks ago"),
-            (30 * day - 1, "4 weeks ago"),
-            (30 * day, "1 month ago"),
-            (60 * day, "2 months ago"),
-            (360 * day - 1, "11 months ago"),
-            (360 * day, "1 year ago"),
-            (540 * day - 1, "1 year ago"),
-            (540 * day, "2 years ago"),
-            (720 * day, "2 years ago"),
-            (1_080 * day, "3 years ago"),
-            (37 * 360 * day - 1, "36 years ago"),
-            (37 * 360 * day, "a long while ago"),
-            (-1, "1 second from now"),
-            (-3 * 7 * day, "3 weeks from now"),
-        ] {
-            assert_eq!(humanize_time(Moment(THEN.0 - seconds * SECOND), THEN), words);
-        }
-        // Less than a second either way.
-        assert_eq!(humanize_time(Moment(THEN.0 + 999_999), THEN), "now");
-    }
-
-    #[test]
-    fn sizes_use_si_units() {
-        for (bytes, words) in [
-            (0, "0 B"),
-            (9, "9 B"),
-            (10, "10 B"),
-            (999, "999 B"),
-            (1_000, "1.0 kB"),
-            (1_234, "1.2 kB"),
-            (1_250, "1.3 kB"),
-            (9_949, "9.9 kB"),
-            (9_950, "10 kB"),
-            (12_345, "12 kB"),
-            (999_960, "1000 kB"),
-            (1_000_000, "1.0 MB"),
-            (82_854_982, "83 MB"),
-            (1_000_000_000, "1.0 GB"),
-            (1_000_000_000_000, "1.0 TB"),
-            (u64::MAX, "18 EB"),
-        ] {
-            assert_eq!(humanize_bytes(bytes), words);
-        }
-    }
-
-    #[test]
-    fn durations_have_one_decimal() {
-        for (nanoseconds, words) in [
-            (22_530_865_000, "22.5 s"),
-            (0, "0.0 s"),
-            (250_000_000, "0.2 s"),
-            (350_000_000, "0.3 s"),
-            (750_000_000, "0.8 s"),
-            (600_000_000_000, "600.0 s"),
-        ] {
-            assert_eq!(duration_text(nanoseconds), words);
-        }
     }
 
     proptest! {
         #[test]
-        fn no_number_is_too_wild(number in any::<i64>(), other in any::<i64>(), float in any::<f64>()) {
+        fn no_number_is_too_wild(number in any::<i64>(), float in any::<f64>()) {
             for moment in [Moment::from_epoch(number), Moment::from_float(float), Some(Moment(number))].into_iter().flatten() {
-                prop_assert_eq!(moment.rfc3339().len(), 20);
-                prop_assert!(!humanize_time(moment, Moment(other)).is_empty());
                 let _ = moment.unix();
             }
-            let _ = (humanize_bytes(number.unsigned_abs()), duration_text(number));
         }
 
         #[test]

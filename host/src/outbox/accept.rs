@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
+use super::command::Effects;
 use super::content::{self, Encoded};
-use super::sql::{millis, timestamp, visible};
+use super::sql::{kept, millis, timestamp};
 use super::throttle::{self, Slot, Stamp};
-use super::writer::Effects;
 use super::{Accepted, Content, Gathered, Outcome, Position, Receipt};
 use crate::blob::BlobRef;
 use crate::event::EventKey;
@@ -97,7 +97,7 @@ impl Line {
                 digest,
             },
             Content::Rejected { offset, length, digest, reason } => {
-                LineContent::Rejected { offset, length, digest, reason: visible(&reason) }
+                LineContent::Rejected { offset, length, digest, reason: kept(&reason) }
             }
         };
         Ok(Self { source: accepted.source, content })

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
+use super::command::Effects;
 use super::schedule::{self, Next};
-use super::sql::{ids, millis, timestamp, visible};
+use super::sql::{ids, kept, millis, timestamp};
 use super::state::{Move, State};
-use super::writer::Effects;
 use super::{Attempt, JobRecipient};
 use crate::config::RetryPolicy;
 
@@ -187,7 +187,7 @@ struct Ending {
 
 fn ending(attempt: &Attempt, row: &Row, retry: &RetryPolicy, now: i64) -> Ending {
     let attempts = row.attempts.saturating_add(1);
-    let end = |step, reason: &str| Ending { step, attempts, next_at: None, reason: Some(visible(reason)) };
+    let end = |step, reason: &str| Ending { step, attempts, next_at: None, reason: Some(kept(reason)) };
     match attempt {
         Attempt::Delivered(reply) => end(Move::Deliver, reply),
         Attempt::Failed(reason) => end(Move::Fail, reason),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::accept::{Encoder, Link, ReadyMail, stamp_rule, store_mail};
+use super::command::Effects;
 use super::sql::ids;
-use super::writer::Effects;
 use super::{DigestItem, DigestJob, Gathered, OutboxError, content};
 use crate::mail::{NewMail, Segment};
 
@@ -51,24 +51,27 @@ impl Closing {
 
 /// Digests that are due: one for each rule.
 pub(super) async fn due(pool: &SqlitePool, now: i64, all: bool) -> Result<Vec<DigestJob>, OutboxError> {
+    // One snapshot: what is closed meanwhile is seen whole or not at all.
+    let mut tx = pool.begin().await?;
     let rules: Vec<(String,)> = sqlx::query_as(
         "SELECT rule FROM gathered WHERE digest IS NULL GROUP BY rule HAVING ? OR min(due) <= ? ORDER BY min(due), rule",
     )
     .bind(all)
     .bind(now)
-    .fetch_all(pool)
+    .fetch_all(&mut *tx)
     .await?;
     let mut jobs = Vec::with_capacity(rules.len());
     for (rule,) in rules {
-        let items = items(pool, &rule).await?;
+        let items = items(&mut tx, &rule).await?;
         if !items.is_empty() {
             jobs.push(DigestJob { rule, items });
         }
     }
+    tx.commit().await?;
     Ok(jobs)
 }
 
-async fn items(pool: &SqlitePool, rule: &str) -> Result<Vec<DigestItem>, OutboxError> {
+async fn items(conn: &mut SqliteConnection, rule: &str) -> Result<Vec<DigestItem>, OutboxError> {
     let rows: Vec<(i64, String, String, String, i64)> = sqlx::query_as(
         "SELECT g.id, e.org_id || '/' || e.client_id || '/' || e.flow_id, g.view, g.attachments,
            length(g.view) + (SELECT coalesce(sum(length(m.head) + length(c.segments)), 0)
@@ -78,7 +81,7 @@ async fn items(pool: &SqlitePool, rule: &str) -> Result<Vec<DigestItem>, OutboxE
     )
     .bind(rule)
     .bind(ITEMS)
-    .fetch_all(pool)
+    .fetch_all(&mut *conn)
     .await?;
     let mut items = Vec::with_capacity(rows.len());
     let mut bytes = 0i64;
@@ -90,45 +93,65 @@ async fn items(pool: &SqlitePool, rule: &str) -> Result<Vec<DigestItem>, OutboxE
         let attachments = serde_json::from_str(&attachments).map_err(io::Error::other)?;
         items.push(DigestItem { id, event, mails: Vec::new(), gathered: Gathered { view, attachments } });
     }
-    let mut mails = mails(pool, items.iter().map(|item| item.id)).await?;
+    let mut mails = mails(conn, items.iter().map(|item| item.id)).await?;
     for item in &mut items {
         item.mails = mails.remove(&item.id).unwrap_or_default();
     }
     Ok(items)
 }
 
+#[derive(sqlx::FromRow)]
+struct MailRow {
+    gathered: i64,
+    message_id: String,
+    sender: String,
+    recipients: String,
+    subject: String,
+    head: Vec<u8>,
+    content: i64,
+}
+
 /// The mails that gathered events would have been.
-async fn mails(pool: &SqlitePool, items: impl Iterator<Item = i64>) -> Result<HashMap<i64, Vec<NewMail>>, OutboxError> {
-    let rows: Vec<(i64, String, String, String, String, Vec<u8>, i64)> = sqlx::query_as(
+async fn mails(
+    conn: &mut SqliteConnection,
+    items: impl Iterator<Item = i64>,
+) -> Result<HashMap<i64, Vec<NewMail>>, OutboxError> {
+    let rows: Vec<MailRow> = sqlx::query_as(
         "SELECT gathered, message_id, sender, recipients, subject, head, content FROM gathered_mail
          WHERE gathered IN (SELECT value FROM json_each(?)) ORDER BY id",
     )
     .bind(ids(items))
-    .fetch_all(pool)
+    .fetch_all(&mut *conn)
     .await?;
-    let bodies = bodies(pool, rows.iter().map(|row| row.6)).await?;
+    let bodies = bodies(conn, rows.iter().map(|row| row.content)).await?;
     let mut mails: HashMap<i64, Vec<NewMail>> = HashMap::new();
-    for (gathered, message_id, sender, recipients, subject, head, content) in rows {
-        let body = match bodies.get(&content) {
+    for row in rows {
+        let body = match bodies.get(&row.content) {
             Some(Ok(body)) => Arc::clone(body),
             Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()).into()),
             None => return Err(io::Error::new(io::ErrorKind::InvalidData, "a stored mail body is missing").into()),
         };
-        let recipients = serde_json::from_str(&recipients).map_err(io::Error::other)?;
-        mails.entry(gathered).or_default().push(NewMail { message_id, sender, recipients, subject, head, body });
+        mails.entry(row.gathered).or_default().push(NewMail {
+            message_id: row.message_id,
+            sender: row.sender,
+            recipients: serde_json::from_str(&row.recipients).map_err(io::Error::other)?,
+            subject: row.subject,
+            head: row.head,
+            body,
+        });
     }
     Ok(mails)
 }
 
 /// Stored bodies by row id, each read and decoded once.
 pub(super) async fn bodies(
-    pool: &SqlitePool,
+    conn: impl sqlx::SqliteExecutor<'_>,
     contents: impl Iterator<Item = i64>,
 ) -> Result<HashMap<i64, io::Result<Arc<Vec<Segment>>>>, OutboxError> {
     let rows: Vec<(i64, Vec<u8>)> =
         sqlx::query_as("SELECT id, segments FROM content WHERE id IN (SELECT value FROM json_each(?))")
             .bind(ids(contents))
-            .fetch_all(pool)
+            .fetch_all(conn)
             .await?;
     Ok(rows.into_iter().map(|(id, segments)| (id, content::decode(&segments))).collect())
 }

@@ -15,6 +15,17 @@ use crate::blob::BlobStore;
 use crate::mail::Segment;
 use crate::rule::TraceEntry;
 
+/// The head of a query of decisions, whose rows are a [`DecisionRow`].
+macro_rules! decisions {
+    () => {
+        "SELECT e.org_id || '/' || e.client_id || '/' || e.flow_id AS event, e.source, e.received, d.rule, \
+         d.disposition, d.reason, d.note, d.trace, \
+         (SELECT json_group_array(m.id) FROM mail m WHERE m.decision = d.id \
+          OR m.digest = (SELECT g.digest FROM gathered g WHERE g.decision = d.id)) AS mails \
+         FROM decision d JOIN event e ON e.id = d.event "
+    };
+}
+
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
@@ -89,7 +100,7 @@ pub struct LogEntry {
     pub reply: String,
 }
 
-/// A decision that a mail comes from.
+/// What a rule made of an event.
 #[derive(Debug, Clone)]
 pub struct StoredDecision {
     /// Event, as `org/client/flow`.
@@ -98,12 +109,50 @@ pub struct StoredDecision {
     pub source: String,
     /// When it was taken in.
     pub received: Timestamp,
+    /// The rule.
+    pub rule: String,
+    /// `skipped`, `error`, `mailed`, `gathered` (waits for a digest), `digested` or `throttled` (not sent).
+    pub outcome: String,
+    /// Row ids of the mails that came of it.
+    pub mails: Vec<i64>,
     /// In one sentence.
     pub reason: String,
     /// What `send_interval` did, if it did something.
     pub note: Option<String>,
     /// What each filter said.
     pub trace: Vec<TraceEntry>,
+}
+
+/// A row of `decisions!`.
+#[derive(Debug, sqlx::FromRow)]
+struct DecisionRow {
+    event: String,
+    source: String,
+    received: i64,
+    rule: String,
+    disposition: String,
+    reason: String,
+    note: Option<String>,
+    trace: String,
+    mails: String,
+}
+
+impl TryFrom<DecisionRow> for StoredDecision {
+    type Error = OutboxError;
+
+    fn try_from(row: DecisionRow) -> Result<Self, OutboxError> {
+        Ok(Self {
+            event: row.event,
+            source: row.source,
+            received: timestamp(row.received),
+            rule: row.rule,
+            outcome: row.disposition,
+            mails: serde_json::from_str(&row.mails).map_err(invalid)?,
+            reason: row.reason,
+            note: row.note,
+            trace: serde_json::from_str(&row.trace).map_err(invalid)?,
+        })
+    }
 }
 
 /// A mail with everything about it.
@@ -263,14 +312,23 @@ impl Reader {
     /// # Errors
     /// What the database says, or that its body is damaged.
     pub async fn mail(&mut self, id: i64) -> Result<Option<StoredMail>, OutboxError> {
-        let row: Option<(String, i64, Vec<u8>, Vec<u8>, Option<i64>, Option<i64>)> = sqlx::query_as(
+        #[derive(sqlx::FromRow)]
+        struct MailRow {
+            sender: String,
+            size: i64,
+            head: Vec<u8>,
+            segments: Vec<u8>,
+            decision: Option<i64>,
+            digest: Option<i64>,
+        }
+        let row: Option<MailRow> = sqlx::query_as(
             "SELECT m.sender, m.size, m.head, c.segments, m.decision, m.digest
              FROM mail m JOIN content c ON c.id = m.content WHERE m.id = ?",
         )
         .bind(id)
         .fetch_optional(&mut self.conn)
         .await?;
-        let Some((sender, size, head, segments, decision, digest)) = row else { return Ok(None) };
+        let Some(row) = row else { return Ok(None) };
         let mut lines = Vec::new();
         let filter = Filter { mail: Some(id), ..Filter::default() };
         self.list(&filter, |line| {
@@ -285,11 +343,11 @@ impl Reader {
         }
         Ok(Some(StoredMail {
             recipients,
-            sender,
-            size: u64::try_from(size).unwrap_or(0),
-            head,
-            body: content::decode(&segments)?,
-            decisions: self.decisions(decision, digest).await?,
+            sender: row.sender,
+            size: u64::try_from(row.size).unwrap_or(0),
+            head: row.head,
+            body: content::decode(&row.segments)?,
+            decisions: self.decisions(row.decision, row.digest).await?,
         }))
     }
 
@@ -307,21 +365,31 @@ impl Reader {
         decision: Option<i64>,
         digest: Option<i64>,
     ) -> Result<Vec<StoredDecision>, OutboxError> {
-        let rows: Vec<(String, String, i64, String, Option<String>, String)> = sqlx::query_as(
-            "SELECT e.org_id || '/' || e.client_id || '/' || e.flow_id, e.source, e.received, d.reason, d.note, d.trace
-             FROM decision d JOIN event e ON e.id = d.event
-             WHERE d.id = ?1 OR d.id IN (SELECT decision FROM gathered WHERE digest = ?2) ORDER BY d.id",
-        )
+        let rows: Vec<DecisionRow> = sqlx::query_as(concat!(
+            decisions!(),
+            "WHERE d.id = ?1 OR d.id IN (SELECT decision FROM gathered WHERE digest = ?2) ORDER BY d.id"
+        ))
         .bind(decision)
         .bind(digest)
         .fetch_all(&mut self.conn)
         .await?;
-        rows.into_iter()
-            .map(|(event, source, received, reason, note, trace)| {
-                let trace = serde_json::from_str(&trace).map_err(invalid)?;
-                Ok(StoredDecision { event, source, received: timestamp(received), reason, note, trace })
-            })
-            .collect()
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// What every rule made of an event: `org/client/flow` as [`Line::event`] has it, or a flow id. In the order of
+    /// intake; empty if there is no such event, or retention has removed it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn event(&mut self, name: &str) -> Result<Vec<StoredDecision>, OutboxError> {
+        let rows: Vec<DecisionRow> = sqlx::query_as(concat!(
+            decisions!(),
+            "WHERE e.flow_id = ?1 OR e.org_id || '/' || e.client_id || '/' || e.flow_id = ?1 ORDER BY d.id"
+        ))
+        .bind(name)
+        .fetch_all(&mut self.conn)
+        .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 }
 

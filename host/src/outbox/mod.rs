@@ -7,6 +7,7 @@
 mod accept;
 mod census;
 mod claim;
+mod command;
 mod content;
 mod digest;
 pub mod hand;
@@ -31,9 +32,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::compose::attachments::Attachment;
 use crate::event::EventKey;
-use crate::mail::{NewMail, Segment};
+use crate::mail::{Attachment, NewMail, Segment};
 use crate::rule::{Decision, Throttle};
 
 /// Why the outbox did not do it.
@@ -217,7 +217,7 @@ pub struct DigestItem {
     pub id: i64,
     /// Event, as `org/client/flow`.
     pub event: String,
-    /// Envelope sender and recipients, one entry for each mail it would have been, with the mail itself.
+    /// The mails that it would have been.
     pub mails: Vec<NewMail>,
     /// What the digest shows.
     pub gathered: Gathered,
@@ -226,5 +226,4 @@ pub struct DigestItem {
 pub use self::census::Census;
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
-pub(crate) use self::sql::visible;
 pub use self::store::Outbox;

@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::OutboxError;
 use super::sql::{Trouble, trouble};
+use crate::blob::sync_folder;
 
 /// `PRAGMA application_id` of an outbox: "Bewi".
 const APPLICATION_ID: i64 = 0x4265_7769;
@@ -98,7 +99,7 @@ pub(super) fn prepare(path: &Path) -> Result<(), OutboxError> {
         Ok(file) => {
             // SQLite syncs the folder for its journals, not for the database itself.
             file.sync_all()?;
-            File::open(&folder)?.sync_all()?;
+            sync_folder(&folder)?;
             return Ok(());
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -173,6 +174,8 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, OutboxError
     }
     let mut conn = options.connect().await.map_err(|error| opening(path, error))?;
     settle(&mut conn, path).await?;
+    // SQLite syncs the folder when it makes its log there, but does not look whether that worked.
+    sync_folder(&folder(path))?;
     Ok(conn)
 }
 

@@ -37,15 +37,8 @@ pub fn after_failure(
         return Next::GiveUp;
     }
     let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-    let wait = policy
-        .waits
-        .get(index)
-        .or_else(|| policy.waits.last())
-        .copied()
-        // An empty list is refused by the configuration; half an hour is what the RFC names.
-        .unwrap_or(Duration::from_secs(1800));
     let factor = rng.random_range(1.0 - JITTER..=1.0 + JITTER);
-    Next::At(later(now, wait.mul_f64(factor)))
+    Next::At(later(now, policy.wait(index).mul_f64(factor)))
 }
 
 /// `at` plus a duration; the end of time instead of an overflow.

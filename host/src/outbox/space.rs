@@ -1,6 +1,6 @@
 //! Free space: the guard before anything new is taken in, and a ballast for when the disk is full all the same.
 //!
-//! On a full disk SQLite can neither store the outcome of an attempt nor delete anything (TRUST: S4). The ballast is a
+//! On a full disk SQLite can neither store the outcome of an attempt nor delete anything. The ballast is a
 //! file that is given up then, so that what is in flight can end; it is laid in again once there is room.
 
 use std::fs::{self, File};

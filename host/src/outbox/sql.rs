@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use crate::text::{ELLIPSIS, clean};
+
 /// Bytes of a reply or reason that are kept.
 pub(super) const REPLY_LIMIT: usize = 2048;
 
@@ -30,41 +32,15 @@ pub(super) fn ids(all: impl IntoIterator<Item = i64>) -> String {
     text
 }
 
-/// A stranger's text for storage and terminals: at most [`REPLY_LIMIT`] bytes, line ends as ` / `, controls visible.
-pub(crate) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(REPLY_LIMIT));
-    for (index, line) in text.trim_end_matches(['\r', '\n', ' ']).split('\n').enumerate() {
-        if index > 0 {
-            out.push_str(" / ");
-        }
-        for character in line.strip_suffix('\r').unwrap_or(line).chars() {
-            match character {
-                '\t' => out.push(' '),
-                // C0 controls and DEL have pictures of their own.
-                '\0'..='\u{1f}' => out.push(char::from_u32(0x2400 + u32::from(character)).unwrap_or('\u{fffd}')),
-                '\u{7f}' => out.push('\u{2421}'),
-                '\u{80}'..='\u{9f}'
-                | '\u{61c}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2066}'..='\u{2069}' => {
-                    let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
-                }
-                _ => out.push(character),
-            }
-            if out.len() > REPLY_LIMIT {
-                break;
-            }
-        }
-        if out.len() > REPLY_LIMIT {
-            break;
-        }
-    }
-    if out.len() > REPLY_LIMIT {
+/// A stranger's text for storage, clean and on one line: at most [`REPLY_LIMIT`] bytes, line breaks as ` / `.
+pub(super) fn kept(text: &str) -> String {
+    // What would be cut off in the end is not looked at.
+    let head = text.get(..text.floor_char_boundary(REPLY_LIMIT)).unwrap_or_default();
+    let mut out = clean(head.trim_end_matches(['\r', '\n', ' '])).replace('\n', " / ").replace('\t', " ");
+    if out.len() > REPLY_LIMIT || head.len() < text.len() {
         // Room for the ellipsis, which has three bytes.
-        out.truncate(out.floor_char_boundary(REPLY_LIMIT - 3));
-        out.push('…');
+        out.truncate(out.floor_char_boundary(REPLY_LIMIT - ELLIPSIS.len_utf8()));
+        out.push(ELLIPSIS);
     }
     out
 }
@@ -118,12 +94,12 @@ mod tests {
 
     #[test]
     fn replies_are_legible_and_short() {
-        assert_eq!(visible("250-one\r\n250 two\r\n"), "250-one / 250 two");
-        assert_eq!(visible("a\0b\x1b[31m\u{202e}c\u{7f}\u{85}"), "a␀b␛[31m\\u{202e}c␡\\u{85}");
+        assert_eq!(kept("250-one\r\n250 two\r\n"), "250-one / 250 two");
+        assert_eq!(kept("a\0b\x1b[31m\u{202e}c\u{7f}\u{85}"), "a␀b␛[31m[U+202E]c␡[U+0085]");
         for text in
             ["x".repeat(5000), "ä".repeat(5000), "\u{202e}".repeat(5000), "\n".repeat(5000) + "x", "x\n".repeat(5000)]
         {
-            let short = visible(&text);
+            let short = kept(&text);
             assert!(short.len() <= REPLY_LIMIT, "{}", short.len());
             assert!(short.ends_with('…'));
         }

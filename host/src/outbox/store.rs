@@ -13,14 +13,15 @@ use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::accept::Line;
+use super::command::{Claims, Done, Message, Waiting, Work};
 use super::digest::{self, Closing};
 use super::lock::{self, Lock};
 use super::open;
 use super::schedule::earlier;
 use super::space::{Ballast, Space};
-use super::sql::{ids, millis, timestamp};
+use super::sql::{Trouble, ids, millis, timestamp, trouble};
 use super::sweep;
-use super::writer::{Claims, Done, Message, Waiting, Work, Writer};
+use super::writer::Writer;
 use super::{Accepted, Attempt, DigestJob, Job, OutboxError, Position, Receipt};
 use crate::blob::BlobStore;
 use crate::config::{OutboxConfig, RetryPolicy};
@@ -84,12 +85,20 @@ impl Outbox {
         };
         let mut conn = open::connect(&path).await?;
         open::check_integrity(&mut conn, &path).await?;
-        let (queued, held) = open::recover(&mut conn, hold_ambiguous, millis(Timestamp::now())).await?;
+        let space = Arc::new(Space::new(open::folder(&path), config.min_free));
+        let ballast = Arc::new(Ballast::new(&path, config.min_free));
+        let now = millis(Timestamp::now());
+        let mut recovered = open::recover(&mut conn, hold_ambiguous, now).await;
+        if recovered.as_ref().is_err_and(|error| trouble(error) == Trouble::Full) && ballast.give_up() {
+            recovered = open::recover(&mut conn, hold_ambiguous, now).await;
+        }
+        let (queued, held) = recovered.map_err(|error| match trouble(&error) {
+            Trouble::Full => space.full(),
+            _ => open::opening(&path, error),
+        })?;
         if queued > 0 || held > 0 {
             tracing::warn!(queued, held, "recipients were left in flight when the outbox was last used");
         }
-        let space = Arc::new(Space::new(open::folder(&path), config.min_free));
-        let ballast = Arc::new(Ballast::new(&path, config.min_free));
         let blobs = {
             let (path, space, ballast) = (path.clone(), Arc::clone(&space), Arc::clone(&ballast));
             blocking(move || {
@@ -102,6 +111,7 @@ impl Outbox {
         };
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            .test_before_acquire(false)
             .connect_with(open::reading(&path))
             .await
             .map_err(|error| open::opening(&path, error))?;

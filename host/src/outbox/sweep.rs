@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::OutboxError;
+use super::command::Effects;
 use super::sql::ids;
-use super::writer::Effects;
 use crate::blob::BlobStore;
 
 /// How long a key is known at least.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::show::{Shown, is_invisible};
+use crate::text::{Shown, is_invisible};
 
 /// Octets of a local part (RFC 5321 section 4.5.3.1.1).
 const LOCAL_LIMIT: usize = 64;
@@ -124,6 +124,12 @@ impl Mailbox {
         let name = display_name(name.trim()).map_err(fault)?;
         Ok(Self { name, address: address.text })
     }
+
+    /// What stands after the `@`.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.address.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
 }
 
 fn folded(domain: &str) -> impl Iterator<Item = char> {
@@ -196,28 +202,7 @@ fn check_domain(domain: &str) -> Result<(), &'static str> {
 }
 
 fn is_atom_text(character: char) -> bool {
-    is_letter(character)
-        || matches!(
-            character,
-            '!' | '#'
-                | '$'
-                | '%'
-                | '&'
-                | '\''
-                | '*'
-                | '+'
-                | '-'
-                | '/'
-                | '='
-                | '?'
-                | '^'
-                | '_'
-                | '`'
-                | '{'
-                | '|'
-                | '}'
-                | '~'
-        )
+    is_letter(character) || "!#$%&'*+-/=?^_`{|}~".contains(character)
 }
 
 /// Letters, digits and the marks that letters are composed with.

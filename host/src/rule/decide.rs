@@ -11,9 +11,9 @@ use std::collections::HashSet;
 
 use super::pattern::Pattern;
 use super::recipients::{Gathered, gather};
-use super::show::{Shown, count};
 use super::{Decision, Rule, TraceEntry, TraceVerdict, Verdict};
-use crate::event::{Flow, FlowCompletion, FlowState};
+use crate::event::{Flow, FlowCompletion};
+use crate::text::{Shown, count};
 
 /// Name of the server itself where a client is meant.
 const SERVER: &str = "server";
@@ -48,7 +48,8 @@ pub fn decide(rule: &Rule, event: &FlowCompletion) -> Decision {
         (Some(_), Some((filter, finding))) => (Verdict::Notify, format!("{filter}: {}", finding.detail)),
         (Some((filter, finding)), None) => {
             let others = findings.iter().filter(stopped_by).count() - 1;
-            let more = if others == 0 { String::new() } else { format!(" (and {})", count(others, "other filter")) };
+            let more =
+                if others == 0 { String::new() } else { format!(" (and {})", count(others as u64, "other filter")) };
             (Verdict::Skip, format!("{filter}: {}{more}", finding.detail))
         }
     };
@@ -220,14 +221,11 @@ fn notify_hunts(rule: &Rule, event: &FlowCompletion) -> Finding {
     }
 }
 
-/// `^Cancelled`, at the start of the whole status, in any case.
 fn cancelled(rule: &Rule, flow: &Flow) -> Finding {
     if !rule.error_handling.ignore_cancelled {
         return Finding::off("IgnoreCancelled is not set");
     }
-    let word = "Cancelled";
-    let start = flow.status.as_bytes().get(..word.len());
-    if start.is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes())) {
+    if flow.cancelled() {
         Finding::fail(format!("cancelled: the status is {}", Shown(&flow.status)))
     } else {
         Finding::pass("not cancelled")
@@ -311,17 +309,21 @@ fn new_client_artifacts(rule: &Rule, event: &FlowCompletion) -> Finding {
     if pattern.is_empty() {
         return Finding::off("not set");
     }
-    let flow = &event.flow;
-    if !pattern.matches_any(flow.artifacts.iter().map(String::as_str)) {
+    if !pattern.matches_any(event.flow.artifacts.iter().map(String::as_str)) {
         return Finding::idle(format!("no requested artifact matches {}", Shown(pattern.source())));
     }
-    let Some(seen) = event.client.as_ref().and_then(|client| client.first_seen_at) else {
-        return Finding::unknown(Effect::Lets, "when the client was first seen is not known, so it is not new");
+    let Some(age) = event.client_age() else {
+        let seen = event.client.as_ref().is_some_and(|client| client.first_seen_at.is_some());
+        return Finding::unknown(
+            Effect::Lets,
+            if seen {
+                "when the flow started is not known, so the client is not new"
+            } else {
+                "when the client was first seen is not known, so it is not new"
+            },
+        );
     };
-    let Some(started) = flow.start_time.or(flow.create_time) else {
-        return Finding::unknown(Effect::Lets, "when the flow started is not known, so the client is not new");
-    };
-    let (age, threshold) = (started.unix().saturating_sub(seen.unix()), rule.new_client_threshold);
+    let threshold = rule.new_client_threshold;
     if age < threshold {
         Finding::force(format!("a new client, first seen {age} s before the start, less than {threshold} s"))
     } else {
@@ -348,7 +350,7 @@ fn notify_if_labels(pattern: &Pattern, event: &FlowCompletion, brought: &Brought
         return Finding::idle(format!("no query brought a {}", brought.noun));
     }
     let labels = event.client.as_ref().map(|client| client.labels.as_slice()).unwrap_or_default();
-    let brought = count(usize::try_from(amount).unwrap_or(usize::MAX), brought.noun);
+    let brought = count(amount, brought.noun);
     if let Some(label) = pattern.first_match(labels.iter().map(String::as_str)) {
         return Finding::force(format!("label {}, and there are {brought}", matched(label, pattern)));
     }
@@ -370,19 +372,7 @@ fn matched(value: &str, pattern: &Pattern) -> String {
 
 /// Why a failure may pass.
 fn excuse(flow: &Flow, switch: &str) -> String {
-    format!("it failed (state {}) and {switch} is set", state_name(flow.state))
-}
-
-fn state_name(state: FlowState) -> &'static str {
-    match state {
-        FlowState::Unset => "UNSET",
-        FlowState::Running => "RUNNING",
-        FlowState::Finished => "FINISHED",
-        FlowState::Error => "ERROR",
-        FlowState::InProgress => "IN_PROGRESS",
-        FlowState::Unresponsive => "UNRESPONSIVE",
-        FlowState::Waiting => "WAITING",
-    }
+    format!("it failed (state {}) and {switch} is set", flow.state.name())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ pub mod import;
 mod parity;
 pub mod pattern;
 pub mod recipients;
-pub(crate) mod show;
 
 use std::time::Duration;
 
@@ -83,6 +82,14 @@ pub struct Rule {
     pub template: String,
     /// One mail for each recipient, or one for all.
     pub delivery: Delivery,
+}
+
+impl Rule {
+    /// `attachments_max_mib` in bytes.
+    #[must_use]
+    pub fn attachments_limit(&self) -> u64 {
+        self.attachments_max_mib.saturating_mul(1 << 20)
+    }
 }
 
 /// One row of `notify_executor_domains`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use regex::{Regex, RegexBuilder};
 
 use self::translate::{Fault, to_rust};
-use super::show::Visible;
+use crate::text::Visible;
 
 /// Bytes that a compiled pattern may take. What needs more would be slow on long texts: the search is linear in the
 /// text, but multiplied by the pattern.

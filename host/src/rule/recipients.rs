@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use indexmap::IndexSet;
 
 use super::address::Address;
-use super::show::{Shown, count};
 use super::{Rule, TraceEntry, TraceVerdict};
 use crate::event::FlowCompletion;
+use crate::text::{Shown, count};
 
 /// The user that Velociraptor enrols clients with; nobody reads its mail.
-const INTERROGATION: &str = "InterrogationService";
+pub(super) const INTERROGATION: &str = "InterrogationService";
 
 /// Recipients, and what each source of them said.
 #[derive(Debug, Clone)]
@@ -28,7 +28,11 @@ pub fn gather(rule: &Rule, event: &FlowCompletion) -> Gathered {
     if rule.recipients.is_empty() {
         found.say("recipients", TraceVerdict::Off, "not set");
     } else {
-        found.say("recipients", TraceVerdict::Pass, format!("{} listed", count(rule.recipients.len(), "recipient")));
+        found.say(
+            "recipients",
+            TraceVerdict::Pass,
+            format!("{} listed", count(rule.recipients.len() as u64, "recipient")),
+        );
     }
     executor(rule, event, &mut found);
     metadata(rule, event, &mut found);

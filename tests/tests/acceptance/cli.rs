@@ -212,7 +212,7 @@ fn import(env: &TestEnv, parameters: &Value) -> (String, String) {
 #[test]
 fn parameters_are_imported_in_both_forms() {
     let parameters = json!({
-        "Recipients": "Recipient\nana@example.org\nkim@example.org\n",
+        "Recipients": "Address\nana@example.org\nkim@example.org\n",
         "NotifyExecutor": "Y",
         "NotifyExecutorDomains": "UsernameRegex,Domain\n.+,example.org\n",
         "ArtifactsToAlertOn": "Pslist",

@@ -255,7 +255,7 @@ fn kill_at_random(way: Way, kills: usize) {
             });
             scene.spool(round);
             // A moment of no meaning, which is the point.
-            std::thread::sleep(Duration::from_millis(5 + random % 295));
+            std::thread::sleep(acceptance::budget(0.005 + (random % 295) as f64 / 1000.0));
             daemon.kill();
             stop.store(true, Ordering::SeqCst);
         });

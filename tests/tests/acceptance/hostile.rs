@@ -274,7 +274,7 @@ fn logs_and_terminals_are_not_painted_on() {
     env.drop_events("a.jsonl", &events);
     env.drop_spool("bad\u{1b}[31m.jsonl", "\u{1b}[31mno event\u{9b}\n");
     let said = env.bewit(["--log", "trace", "run", "--once"]).run();
-    let list = env.bewit(["outbox", "list", "--all"]).run().expect(0);
+    let list = env.bewit(["outbox", "list"]).run().expect(0);
     let explained = env.bewit(["explain", "-"]).stdin(lines(&events)).run();
     for (what, text) in
         [("log", said.err()), ("list", list.out()), ("explain", explained.out()), ("explain", explained.err())]

@@ -56,8 +56,9 @@ fn summary(mails: &[Mail]) -> Vec<(String, Vec<String>)> {
 #[test]
 fn postfix_takes_what_is_sent() {
     let Some(program) = tools::smtp_sink() else { return };
-    for options in [&[][..], &["-p"], &["-e"], &["-8"]] {
-        // In turn: as it comes; without PIPELINING; without EHLO's extensions; without 8BITMIME.
+    let expected = expected();
+    for options in [&[][..], &["-p"], &["-8"]] {
+        // In turn: as it comes; without PIPELINING; without 8BITMIME.
         let env = TestEnv::new();
         let address = free_address();
         fs::create_dir(env.path("dump")).unwrap();
@@ -86,7 +87,7 @@ fn postfix_takes_what_is_sent() {
                 read_bytes(text[own..].replace("\r\n", "\n").replace('\n', "\r\n").as_bytes())
             })
             .collect();
-        assert_eq!(summary(&mails), expected(), "{options:?}");
+        assert_eq!(summary(&mails), expected, "{options:?}");
         env.verify();
         server.kill();
     }

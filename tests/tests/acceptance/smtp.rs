@@ -382,7 +382,12 @@ fn nothing_waits_for_ever() {
         assert!(took < budget(12.0), "{shown}");
         assert!(["queued", "deferred"].contains(&env.state().as_str()), "{}\n{shown}", env.state());
         assert_eq!(sink.count(), 0, "{shown}");
-        wait_until("the client to hang up", 10.0, || sink.sessions().iter().all(|session| session.closed.is_some()));
+        // With a window that is shut, the end of the connection stays behind what was never read.
+        if *phase != Phase::Block {
+            wait_until(&format!("the client to hang up: {shown}"), 10.0, || {
+                sink.sessions().iter().all(|session| session.closed.is_some())
+            });
+        }
         env.verify();
     });
 }

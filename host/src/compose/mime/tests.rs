@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::blob::BlobStore;
-use crate::compose::attachments::Attachment;
 use crate::compose::view::View;
+use crate::mail::Attachment;
 use crate::mail::MailReader;
 
 fn draft(subject: &str, text: &str, html: Option<&str>) -> Draft {
@@ -197,7 +197,7 @@ proptest! {
         prop_assert_eq!(found, expected);
         let message = MessageParser::default().parse(&sent.bytes).unwrap();
         prop_assert_eq!(message.subject().unwrap_or_default(), sent.mail.subject);
-        let shown = crate::compose::text::one_line(&name);
+        let shown = crate::text::one_line(&name);
         prop_assert_eq!(message.from().unwrap().first().unwrap().name().unwrap_or_default(), shown);
         prop_assert_eq!(message.from().unwrap().first().unwrap().address().unwrap(), "bewit@example.org");
         // The line break before a boundary belongs to the boundary.

@@ -6,8 +6,9 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
 use super::plain;
+use crate::compose::human;
 use crate::compose::view::{Fact, Table};
-use crate::compose::{human, text};
+use crate::text;
 
 /// Said when a template turns escaping off for the HTML part.
 pub(super) const ESCAPE_OFF: &str = "escaping cannot be turned off in the HTML part";

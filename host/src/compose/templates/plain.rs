@@ -3,8 +3,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::compose::text;
 use crate::compose::view::{Fact, Layout, Table};
+use crate::text;
 
 /// Columns of a line.
 pub(super) const WIDTH: usize = 78;

@@ -6,16 +6,33 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 
 use super::super::classify::Phase;
 use super::super::reply::{Reply, ReplyError, ReplyParser};
 use crate::config::Timeouts;
 
 /// What a session speaks over: TCP, TLS, or a test's pipe.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
+    /// What is written and not yet taken is not to be delivered when the stream is dropped. Without it the system would
+    /// go on offering the rest of a mail to a server that has stopped reading, long after we have given up.
+    fn abandon(&self) {}
+}
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static> Stream for S {}
+impl Stream for TcpStream {
+    fn abandon(&self) {
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Stream for TlsStream<Box<dyn Stream>> {
+    fn abandon(&self) {
+        let (stream, _) = self.get_ref();
+        stream.abandon();
+    }
+}
 
 /// The end of a connection: where, and why. Nothing of it can be used again.
 #[derive(Debug, thiserror::Error)]
@@ -131,11 +148,15 @@ impl Channel {
     pub(super) async fn write(&mut self, phase: Phase, bytes: &[u8]) -> Result<(), Fault> {
         // The block that ends in the final dot is a block of the mail, too.
         let limit = if phase == Phase::Final { self.timeouts.data } else { self.limit(phase) };
-        within(phase, limit, async {
+        let written = within(phase, limit, async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
-        })
-        .await
+        });
+        let written = written.await;
+        if let Err(Fault { cause: Cause::TimedOut(_), .. }) = written {
+            self.stream.abandon();
+        }
+        written
     }
 
     /// Reads the reply to one command; the deadline is for the whole of it, however slowly it drips. 421 is the
@@ -159,10 +180,11 @@ impl Channel {
             self.at = 0;
             self.input.clear();
             self.input.reserve(4096);
-            let read = tokio::time::timeout_at(end, self.stream.read_buf(&mut self.input))
-                .await
-                .map_err(|_| Fault::new(phase, Cause::TimedOut(limit)))?
-                .map_err(|error| Fault::io(phase, error))?;
+            let Ok(read) = tokio::time::timeout_at(end, self.stream.read_buf(&mut self.input)).await else {
+                self.stream.abandon();
+                return Err(Fault::new(phase, Cause::TimedOut(limit)));
+            };
+            let read = read.map_err(|error| Fault::io(phase, error))?;
             if read == 0 {
                 return Err(Fault::new(phase, Cause::Closed));
             }

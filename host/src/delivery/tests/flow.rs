@@ -80,7 +80,7 @@ async fn envelope_and_mail_are_one_write_each() {
 #[tokio::test]
 async fn a_large_mail_is_streamed_whole() {
     let line = b"0123456789 .dots. ..\r\n.leading\r\n";
-    let body = line.repeat(20_000);
+    let body = line.repeat(6_000);
     let (queue, server) = (Memory::new(), Server::polite().narrow(1024).start());
     queue.add_mail(&["ana@example.org"], &body);
     assert_eq!(drain(&queue, config(), &server).await.delivered, 1);
@@ -202,4 +202,20 @@ async fn a_claim_that_was_overtaken_sends_nothing() {
     assert_eq!(summary.delivered, 1);
     assert_eq!(server.taken().len(), 1);
     assert_eq!(server.taken()[0].to, ["bob@example.org"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_knows_helo_alone_is_served() {
+    for (refusal, helo) in [("500 what", true), ("502 5.5.1 no", true), ("550 not you", false), ("504 no", false)] {
+        let server = Server::new(move |moment| match () {
+            () if moment.is("EHLO") => Some(say(refusal)),
+            () if moment.is("HELO") => Some(say("250 mx PIPELINING")),
+            () => None,
+        })
+        .start();
+        let queue = Memory::new();
+        queue.add(&["ana@example.org"]);
+        let summary = drain(&queue, config(), &server).await;
+        assert_eq!((summary.delivered, server.count("HELO")), if helo { (1, 1) } else { (0, 0) }, "{refusal}");
+    }
 }

@@ -4,6 +4,7 @@ mod deadlines;
 mod flow;
 mod login;
 mod mailbox;
+mod memory;
 mod outage;
 mod support;
 mod transactions;

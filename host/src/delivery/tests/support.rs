@@ -1,25 +1,23 @@
-//! A scripted mail server on a pipe, and a queue in memory.
+//! A scripted mail server on a pipe.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::super::classify::Phase;
 use super::super::connect::Dial;
-use super::super::queue::Queue;
 use super::super::session::{Cause, Fault, Stream};
-use crate::config::{OnAmbiguous, RetryPolicy, SmtpConfig, Timeouts, TlsMode};
-use crate::mail::Segment;
-use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
+pub(super) use super::memory::{Memory, State, retry};
+use crate::config::{OnAmbiguous, SmtpConfig, Timeouts, TlsMode};
+
+impl Stream for DuplexStream {}
+
+/// The server's side.
+impl Stream for tokio_rustls::server::TlsStream<Box<dyn Stream>> {}
 
 /// What the server hears.
 #[derive(Debug, Clone)]
@@ -184,10 +182,10 @@ impl Server {
                 tokio::time::sleep(wait).await;
                 act = *then;
             }
-            let (text, close, upgrade) = match act {
-                Act::Say(text) => (text, false, false),
-                Act::SayAndClose(text) => (text, true, false),
-                Act::StartTls(text) => (text, false, true),
+            let (text, written, close, upgrade) = match act {
+                Act::Say(text) => (text, false, false, false),
+                Act::SayAndClose(text) => (text, false, true, false),
+                Act::StartTls(text) => (text, false, false, true),
                 Act::Close | Act::Refuse => return Ok(()),
                 Act::Hang => std::future::pending().await,
                 Act::After(..) => unreachable!(),
@@ -196,13 +194,13 @@ impl Server {
                         tokio::time::sleep(wait).await;
                         stream.write_all(&[byte]).await?;
                     }
-                    (String::new(), false, false)
+                    (text, true, false, false)
                 }
                 Act::Flood(text) => loop {
                     stream.write_all(text.as_bytes()).await?;
                 },
             };
-            if !text.is_empty() {
+            if !written {
                 stream.write_all(format!("{text}\r\n").as_bytes()).await?;
                 stream.flush().await?;
             }
@@ -338,263 +336,5 @@ pub(super) fn config() -> SmtpConfig {
         timeouts: Timeouts::default(),
         on_ambiguous: OnAmbiguous::Resend,
         helo: "client.example.org".to_owned(),
-    }
-}
-
-pub(super) fn retry() -> RetryPolicy {
-    let waits = [30, 120, 300, 900, 1800, 3600].map(Duration::from_secs).to_vec();
-    RetryPolicy { waits, give_up: Duration::from_secs(5 * 24 * 3600) }
-}
-
-/// Where a recipient is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
-    Queued,
-    Sending,
-    InData,
-    Delivered(String),
-    Deferred(String),
-    Failed(String),
-    Held(String),
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub(super) id: i64,
-    mail: i64,
-    pub(super) address: String,
-    pub(super) state: State,
-    pub(super) attempts: u32,
-    due: Timestamp,
-}
-
-#[derive(Debug, Clone)]
-struct Mail {
-    head: Vec<u8>,
-    body: Arc<Vec<Segment>>,
-    stored: Timestamp,
-    epoch: i64,
-}
-
-#[derive(Default)]
-struct Tables {
-    mails: BTreeMap<i64, Mail>,
-    rows: Vec<Row>,
-    /// Row indices by mail.
-    index: HashMap<i64, Vec<usize>>,
-    /// Claims of these mails are lost before the final dot.
-    stolen: Vec<i64>,
-}
-
-/// The outbox's part, by its rules, on the paused clock.
-#[derive(Clone)]
-pub(super) struct Memory {
-    tables: Arc<Mutex<Tables>>,
-    changed: Arc<Notify>,
-    retry: RetryPolicy,
-    start: (Timestamp, Instant),
-    dots: bool,
-}
-
-impl Memory {
-    pub(super) fn new() -> Self {
-        Self {
-            tables: Arc::default(),
-            changed: Arc::default(),
-            retry: retry(),
-            start: ("2026-08-21T00:00:00Z".parse().unwrap(), Instant::now()),
-            dots: true,
-        }
-    }
-
-    pub(super) fn with_retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
-        self
-    }
-
-    /// For a mailbox folder, where no final dot is written down.
-    pub(super) fn without_dots(mut self) -> Self {
-        self.dots = false;
-        self
-    }
-
-    pub(super) fn add_mail(&self, to: &[&str], body: &[u8]) -> i64 {
-        let now = self.now();
-        let mut tables = self.tables.lock().unwrap();
-        let id = i64::try_from(tables.mails.len()).unwrap() + 1;
-        let head = format!("Message-ID: <m{id}@example.org>\r\nSubject: {id}\r\n").into_bytes();
-        let body = Arc::new(vec![Segment::Bytes(body.to_vec())]);
-        tables.mails.insert(id, Mail { head, body, stored: now, epoch: 0 });
-        for address in to {
-            let row = i64::try_from(tables.rows.len()).unwrap() + 1;
-            let at = tables.rows.len();
-            tables.index.entry(id).or_default().push(at);
-            tables.rows.push(Row {
-                id: row,
-                mail: id,
-                address: (*address).to_owned(),
-                state: State::Queued,
-                attempts: 0,
-                due: now,
-            });
-        }
-        drop(tables);
-        self.changed.notify_waiters();
-        id
-    }
-
-    /// So many mails to one address.
-    pub(super) fn add_many(&self, mails: usize) {
-        for _ in 0..mails {
-            self.add(&["ana@example.org"]);
-        }
-    }
-
-    pub(super) fn add(&self, to: &[&str]) -> i64 {
-        self.add_mail(to, b"text\r\n")
-    }
-
-    pub(super) fn steal(&self, mail: i64) {
-        self.tables.lock().unwrap().stolen.push(mail);
-    }
-
-    pub(super) fn rows(&self) -> Vec<Row> {
-        self.tables.lock().unwrap().rows.clone()
-    }
-
-    pub(super) fn states(&self) -> Vec<State> {
-        self.rows().into_iter().map(|row| row.state).collect()
-    }
-
-    pub(super) fn number(&self, wanted: impl Fn(&State) -> bool) -> usize {
-        self.tables.lock().unwrap().rows.iter().filter(|row| wanted(&row.state)).count()
-    }
-
-    pub(super) fn delivered(&self) -> usize {
-        self.number(|state| matches!(state, State::Delivered(_)))
-    }
-
-    /// Waits on the clock until something is so.
-    pub(super) async fn until(&self, what: &str, limit: Duration, so: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + limit;
-        while !so(self) {
-            assert!(Instant::now() < end, "{what}: not within {limit:?}: {:?}", self.states());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Queue for Memory {
-    fn now(&self) -> Timestamp {
-        self.start.0 + self.start.1.elapsed()
-    }
-
-    async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
-        let mut tables = self.tables.lock().unwrap();
-        let tables = &mut *tables;
-        let mut due: Vec<(Timestamp, i64)> = tables
-            .rows
-            .iter()
-            .filter(|row| matches!(row.state, State::Queued | State::Deferred(_)) && row.due <= now)
-            .map(|row| (row.due, row.mail))
-            .collect();
-        due.sort_unstable();
-        let mut jobs: Vec<Job> = Vec::new();
-        for (_, id) in due {
-            if jobs.len() >= limit {
-                break;
-            }
-            let mut recipients = Vec::new();
-            for at in &tables.index[&id] {
-                let row = &mut tables.rows[*at];
-                if matches!(row.state, State::Queued | State::Deferred(_)) && row.due <= now {
-                    row.state = State::Sending;
-                    recipients.push(JobRecipient { id: row.id, address: row.address.clone(), attempts: row.attempts });
-                }
-            }
-            if recipients.is_empty() {
-                continue;
-            }
-            let mail = tables.mails.get_mut(&id).unwrap();
-            mail.epoch += 1;
-            let size = mail.head.len() as u64 + 2 + mail.body.iter().map(Segment::len).sum::<u64>();
-            jobs.push(Job {
-                mail: id,
-                epoch: mail.epoch,
-                message_id: format!("m{id}@example.org"),
-                sender: "bewit@example.org".to_owned(),
-                recipients,
-                head: mail.head.clone(),
-                body: Arc::clone(&mail.body),
-                size,
-                stored: mail.stored,
-            });
-        }
-        Ok(jobs)
-    }
-
-    async fn in_data(&self, job: &Job, recipients: &[i64]) -> Result<bool, OutboxError> {
-        let mut tables = self.tables.lock().unwrap();
-        if tables.stolen.contains(&job.mail) {
-            return Ok(false);
-        }
-        for row in tables.rows.iter_mut().filter(|row| recipients.contains(&row.id)) {
-            assert_eq!(row.state, State::Sending, "{row:?}");
-            row.state = State::InData;
-        }
-        Ok(true)
-    }
-
-    async fn report(&self, job: &Job, outcomes: &[(i64, Attempt)], now: Timestamp) -> Result<bool, OutboxError> {
-        let mut tables = self.tables.lock().unwrap();
-        let tables = &mut *tables;
-        if tables.mails[&job.mail].epoch != job.epoch || tables.stolen.contains(&job.mail) {
-            return Ok(false);
-        }
-        for (id, outcome) in outcomes {
-            let row = tables.rows.iter_mut().find(|row| row.id == *id).unwrap();
-            assert!(matches!(row.state, State::Sending | State::InData), "reported twice: {row:?} {outcome:?}");
-            row.state = match outcome.clone() {
-                Attempt::Delivered(reply) => {
-                    assert!(!self.dots || row.state == State::InData, "the final dot was not written down");
-                    State::Delivered(reply)
-                }
-                Attempt::Failed(reason) => State::Failed(reason),
-                Attempt::Held(reason) => State::Held(reason),
-                Attempt::Released(due) => {
-                    row.due = due;
-                    State::Queued
-                }
-                Attempt::Deferred(reason) => {
-                    let at = usize::try_from(row.attempts).unwrap().min(self.retry.waits.len() - 1);
-                    row.attempts += 1;
-                    row.due = now + self.retry.waits[at];
-                    let age =
-                        Duration::try_from(now.duration_since(tables.mails[&job.mail].stored)).unwrap_or_default();
-                    if age >= self.retry.give_up { State::Failed(reason) } else { State::Deferred(reason) }
-                }
-            };
-        }
-        self.changed.notify_waiters();
-        Ok(true)
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>, OutboxError> {
-        let tables = self.tables.lock().unwrap();
-        let waiting = tables.rows.iter().filter(|row| matches!(row.state, State::Queued | State::Deferred(_)));
-        Ok(waiting.map(|row| row.due).min())
-    }
-
-    async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
-    fn read<T>(&self, job: &Job, take: impl FnOnce(&mut dyn Read) -> T) -> T {
-        let mut bytes = [job.head.as_slice(), b"\r\n"].concat();
-        for segment in job.body.iter() {
-            let Segment::Bytes(part) = segment else { unreachable!() };
-            bytes.extend_from_slice(part);
-        }
-        take(&mut bytes.as_slice())
     }
 }

@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt;
 
 use super::folders::{self, Claim, Folders};
 use crate::blob;
+use crate::text::Visible;
 
 /// Bad lines of one batch, up to which each gets files of its own.
 const ALONE: usize = 32;
@@ -101,7 +102,7 @@ pub(super) fn whole(folders: &Folders, from: &OwnedFd, claim: &Claim, about: &st
 pub(super) fn about_whole(claim: &Claim, length: u64, digest: &str, why: &str) -> String {
     let mut text = String::new();
     let name = claim.name.to_string_lossy();
-    let _ = writeln!(text, "file: {}\nbytes: {length}\nsha256: {digest}\nreason: {}", visible(&name), visible(why));
+    let _ = writeln!(text, "file: {}\nbytes: {length}\nsha256: {digest}\nreason: {}", Visible(&name), Visible(why));
     text
 }
 
@@ -114,25 +115,12 @@ fn about(claim: &Claim, bad: &Bad) -> String {
     let _ = writeln!(
         text,
         "file: {}\nline: {}\noffset: {}\nbytes: {length}\nsha256: {digest}\nreason: {}",
-        visible(&claim.name.to_string_lossy()),
+        Visible(&claim.name.to_string_lossy()),
         bad.number,
         bad.offset,
-        visible(&bad.reason)
+        Visible(&bad.reason)
     );
     text
-}
-
-/// Text without control characters.
-fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// Writes one file and its reason under the line's name.

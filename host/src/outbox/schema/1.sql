@@ -1,4 +1,5 @@
--- Times are Unix milliseconds. Every row of one event, or of one digest, is removed together by retention.
+-- Times are Unix milliseconds. Ids that leave the outbox (a person's `retry 42`, a delivery's claim, a digest's items)
+-- are never used again: AUTOINCREMENT. Every row of one event, or of one digest, is removed together by retention.
 
 -- Totals since the outbox was made: what is there plus what retention removed must be what was ever stored.
 CREATE TABLE tally (
@@ -93,7 +94,7 @@ CREATE INDEX content_blob_sha256 ON content_blob (sha256);
 
 -- Closed digests.
 CREATE TABLE digest (
-  id     INTEGER PRIMARY KEY,
+  id     INTEGER PRIMARY KEY AUTOINCREMENT,
   rule   TEXT    NOT NULL,
   closed INTEGER NOT NULL,
   items  INTEGER NOT NULL CHECK (items > 0), -- when it was closed
@@ -102,7 +103,7 @@ CREATE TABLE digest (
 
 -- What waits for a digest (digest is null) or has gone into one.
 CREATE TABLE gathered (
-  id          INTEGER PRIMARY KEY,
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
   decision    INTEGER NOT NULL UNIQUE REFERENCES decision (id),
   rule        TEXT    NOT NULL,
   due         INTEGER NOT NULL,
@@ -136,7 +137,7 @@ CREATE INDEX gathered_mail_content ON gathered_mail (content);
 
 -- A finished mail; never changed.
 CREATE TABLE mail (
-  id         INTEGER PRIMARY KEY,
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
   message_id TEXT    NOT NULL UNIQUE,
   sender     TEXT    NOT NULL,
   subject    TEXT    NOT NULL,
@@ -157,7 +158,7 @@ CREATE INDEX mail_content ON mail (content);
 
 -- A recipient of a mail, in exactly one state (outbox/state.rs).
 CREATE TABLE recipient (
-  id       INTEGER PRIMARY KEY,
+  id       INTEGER PRIMARY KEY AUTOINCREMENT,
   mail     INTEGER NOT NULL REFERENCES mail (id),
   position INTEGER NOT NULL, -- in the mail, from 1
   address  TEXT    NOT NULL,

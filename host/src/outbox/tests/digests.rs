@@ -40,7 +40,7 @@ async fn what_falls_inside_the_interval_is_gathered_and_closed_once() {
     assert_eq!(events, ["root/C.2/F.2", "root/C.3/F.3"]);
     let item = &job.items[0];
     assert_eq!(item.gathered.view, "{\"number\":2}");
-    assert_eq!(item.gathered.attachments, [rows.clone()]);
+    assert_eq!(item.gathered.attachments, std::slice::from_ref(&rows));
     assert_eq!(item.mails.len(), 1);
     assert_eq!(item.mails[0].message_id, "m2@bewit.test");
     assert_eq!(item.mails[0].recipients, ["a@example.org"]);

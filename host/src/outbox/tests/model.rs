@@ -491,7 +491,7 @@ impl World {
                 "{} after {after}",
                 row.message_id
             );
-            match row.next.map(|next| next.as_millisecond()) {
+            match row.next.map(Timestamp::as_millisecond) {
                 Some(next) if row.state == State::Deferred && recipient.updated == now => {
                     let wait = WAITS[usize::try_from(row.attempts).unwrap().clamp(1, 2) - 1];
                     let off = next - now;

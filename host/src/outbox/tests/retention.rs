@@ -146,3 +146,19 @@ async fn space_goes_back_to_the_file_system() {
     assert!(before > 24_000_000 && after < 10_000_000, "{before} bytes before, {after} after");
     sound(&rig).await;
 }
+
+#[tokio::test]
+async fn ids_of_what_was_removed_are_never_used_again() {
+    let mut rig = Rig::new();
+    rig.config.retention = Duration::from_secs(86_400);
+    let outbox = rig.open().await;
+    accept(&outbox, vec![simple(1, &["a@example.org"])], at(0)).await;
+    let old = outbox.claim(1, at(0)).await.unwrap().remove(0);
+    deliver(&outbox, &old, at(0)).await;
+    assert_eq!(outbox.sweep(at(2 * DAY)).await.unwrap(), 1);
+    accept(&outbox, vec![simple(2, &["a@example.org"])], at(2 * DAY)).await;
+    let new = outbox.claim(1, at(2 * DAY)).await.unwrap().remove(0);
+    assert_ne!(new.mail, old.mail);
+    assert_ne!(new.recipients[0].id, old.recipients[0].id);
+    outbox.close().await;
+}

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::super::address::Mailbox;
 use super::super::defaults;
 use super::super::pattern::{Pattern, PatternFault};
-use super::super::show::Shown;
 use super::values::{integer, is_true, list, number, text};
 use super::{ImportedRule, Item, Line, Parameters};
+use crate::text::Shown;
 
 /// All parameters, in the artifact's order.
 const PARAMETERS: [&str; 28] = [

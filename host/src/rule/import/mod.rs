@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use self::convert::convert;
 pub use self::toml::{Item, Line};
-use super::show::Shown;
+use crate::text::Shown;
 
 /// The artifact whose parameters these are; a custom copy of it may have a prefix.
 const ARTIFACT: &str = "Server.Monitor.FlowCompletion";

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::super::show::{Visible, is_invisible};
 use super::ImportedRule;
+use crate::text::{Visible, is_invisible};
 
 /// Columns that a line may take before a list is broken.
 const WIDTH: usize = 100;

@@ -10,7 +10,8 @@ use super::{Converter, positive};
 use crate::rule::address::Address;
 use crate::rule::defaults;
 use crate::rule::pattern::Pattern;
-use crate::rule::show::Shown;
+use crate::rule::recipients::INTERROGATION;
+use crate::text::Shown;
 
 impl Converter<'_> {
     /// A table: CSV, or an array of objects (or of the first column's values).
@@ -90,7 +91,7 @@ impl Converter<'_> {
                 notes.push(self.warn("NotifyExecutorDomains", text));
                 continue;
             }
-            interrogation |= pattern.matches("InterrogationService");
+            interrogation |= pattern.matches(INTERROGATION);
             rows.push(Item::Table(vec![
                 ("username_regex", Item::Pattern(regex.to_owned())),
                 ("domain", Item::Text(domain.to_owned())),

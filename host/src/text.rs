@@ -1,31 +1,30 @@
-//! Clean text: what any text from outside passes before it is shown. A reader sees what is there: controls, bidi
-//! overrides and invisible characters become visible, nothing else changes.
+//! Text from outside, made fit to be read: a reader sees what is there, and no terminal obeys it. There is one list of
+//! characters that nobody sees, and two ways to show them:
+//!
+//! * [`clean`] and [`one_line`] for texts that stand alone, in a mail or a list: `␛`, `[U+202E]`;
+//! * [`Visible`] and [`Shown`] for sentences, in an error or a log, as escapes that can be copied: `\u{1b}`, `\u{202e}`.
+//!
+//! [`cut`] and its sisters shorten. Pure, and below every layer.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use unicode_segmentation::UnicodeSegmentation;
 
 /// What marks the place where text was cut.
 pub const ELLIPSIS: char = '…';
 
-/// What becomes of a character.
-enum Shown {
-    /// It stays.
-    Same,
-    /// A control picture (U+2400 to U+2421).
-    Picture(char),
-    /// Its code point, as `[U+202E]`.
-    CodePoint,
-}
+/// Characters of a value that a sentence shows.
+const QUOTED: usize = 60;
 
-fn shown(c: char) -> Shown {
-    match c {
-        '\n' | '\t' => Shown::Same,
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).map_or(Shown::CodePoint, Shown::Picture),
-        '\u{7f}' => Shown::Picture('\u{2421}'),
-        // C1 controls, among them NEL, which some programs take for a line end, and CSI, which terminals obey.
-        '\u{80}'..='\u{9f}'
+/// Controls, line separators, direction marks and characters without a width: what a reader does not see, or what makes
+/// the reader see something else.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    matches!(c,
+        // C0 controls and DEL; C1 controls, among them NEL, which some programs take for a line end, and CSI, which
+        // terminals obey.
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}'
         // Soft hyphen, Arabic letter mark, Hangul fillers, Mongolian vowel separator.
         | '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}'
         // Zero-width space and the marks after it, but not the joiners U+200C and U+200D, which scripts need.
@@ -39,16 +38,18 @@ fn shown(c: char) -> Shown {
         // Musical and shorthand format controls, tags.
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}'
         // Noncharacters of the first plane.
-        | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}' => Shown::CodePoint,
-        _ => Shown::Same,
-    }
+        | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}')
+}
+
+fn is_clean(c: char) -> bool {
+    matches!(c, '\n' | '\t') || !is_invisible(c)
 }
 
 /// Text with several lines: CRLF is one line break, a tab stays, all else that a reader could not see is made visible.
 /// What is clean already is not copied.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().all(|c| matches!(shown(c), Shown::Same)) {
+    if text.chars().all(is_clean) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
@@ -57,12 +58,14 @@ pub fn clean(text: &str) -> Cow<'_, str> {
         if c == '\r' && rest.peek() == Some(&'\n') {
             continue;
         }
-        match shown(c) {
-            Shown::Same => out.push(c),
-            Shown::Picture(picture) => out.push(picture),
-            Shown::CodePoint => {
+        match c {
+            _ if is_clean(c) => out.push(c),
+            // C0 controls and DEL have pictures of their own (U+2400 to U+2421).
+            '\0'..='\u{1f}' => out.extend(char::from_u32(0x2400 + u32::from(c))),
+            '\u{7f}' => out.push('\u{2421}'),
+            _ => {
                 // Writing to a String does not fail.
-                let _ = write!(out, "[U+{:04X}]", c as u32);
+                let _ = write!(out, "[U+{:04X}]", u32::from(c));
             }
         }
     }
@@ -78,6 +81,47 @@ pub fn one_line(text: &str) -> String {
         return trimmed.to_owned();
     }
     trimmed.replace('\n', "⏎").replace('\t', " ")
+}
+
+/// A text inside a sentence, on one line: what nobody sees as escapes, nothing cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Visible<'a>(pub &'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| escape(f, c))
+    }
+}
+
+/// A value as a sentence names it: [`Visible`] in backticks, cut after 60 characters.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        f.write_char('`')?;
+        characters.by_ref().take(QUOTED).try_for_each(|c| escape(f, c))?;
+        f.write_str(if characters.next().is_some() { "…`" } else { "`" })
+    }
+}
+
+/// Writes a character of a sentence.
+///
+/// # Errors
+/// What the formatter answers.
+pub(crate) fn escape(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
+    match c {
+        '\n' | '\r' | '\t' => write!(f, "{}", c.escape_default()),
+        _ if is_invisible(c) => write!(f, "{}", c.escape_unicode()),
+        _ => f.write_char(c),
+    }
+}
+
+/// `1 row`, `2 rows`.
+#[must_use]
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The first `limit` characters and an ellipsis, if there are more; never in the middle of a grapheme, unless it alone
@@ -169,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn sentences_hold_escapes_and_short_values() {
+        assert_eq!(Shown("a\r\n\u{202e}b\u{1b}[0m").to_string(), "`a\\r\\n\\u{202e}b\\u{1b}[0m`");
+        assert_eq!(Shown(&"é".repeat(61)).to_string(), format!("`{}…`", "é".repeat(60)));
+        assert_eq!(Shown(&"é".repeat(60)).to_string(), format!("`{}`", "é".repeat(60)));
+        assert_eq!(Visible("x\u{0}\ty\u{3164}").to_string(), "x\\u{0}\\ty\\u{3164}");
+    }
+
+    #[test]
     fn cutting_counts_characters_and_keeps_graphemes() {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcd", 3), "abc…");
@@ -187,9 +239,10 @@ mod tests {
         #[test]
         fn clean_text_holds_no_controls_and_is_stable(text in any::<String>()) {
             let once = clean(&text).into_owned();
-            prop_assert!(once.chars().all(|c| matches!(shown(c), Shown::Same)));
+            prop_assert!(once.chars().all(is_clean));
             prop_assert_eq!(clean(&once), once.as_str());
             prop_assert!(!one_line(&text).contains(['\n', '\r', '\t']));
+            prop_assert!(!Visible(&text).to_string().chars().any(is_invisible));
         }
 
         #[test]
