@@ -191,7 +191,15 @@ fn outcome(
     let mut decision = decide(rule, event);
     let mut written = None;
     if decision.decision == Verdict::Notify {
-        match guarded(|| snapshot.composer().draft(rule, event, &decision, rows, blobs, now)) {
+        let composer = snapshot.composer();
+        let draft = guarded(|| composer.draft(rule, event, &decision, rows, blobs, now)).or_else(|error| match error {
+            ComposeError::Io(error) => Err(ComposeError::Io(error)),
+            error => {
+                tracing::error!(event = %event.key, rule = rule.name, %error, "a short mail is written instead");
+                guarded(|| composer.last_resort(rule, event, &decision, now))
+            }
+        });
+        match draft {
             Ok(draft) => written = Some(draft),
             Err(ComposeError::Io(error)) => return Err(refused(error, blobs, snapshot.config.outbox.min_free)),
             Err(error) => {
@@ -224,6 +232,10 @@ fn refused(error: io::Error, blobs: &BlobStore, min_free: u64) -> OutboxError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             OutboxError::Full { path: blobs.dir().to_owned(), free: 0, min_free }
+        }
+        // After a failed sync nobody knows what is on disk, and the next sync would not tell (PostgreSQL learnt it so).
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            OutboxError::Stopped(format!("its storage failed: {}: {error}", blobs.dir().display()))
         }
         _ => OutboxError::Io(error),
     }

@@ -21,6 +21,13 @@ use crate::text;
 
 pub(crate) use self::name::distinct;
 
+/// Files of one mail. Each is open while the mail is written, and an event may name any number of sources.
+const FILES: usize = 100;
+/// Columns of one file; spreadsheets know no more than 16 384.
+const COLUMNS: usize = 16_384;
+/// Sources that a note names.
+const NAMED: usize = 20;
+
 /// Attachments of a mail, and what became of those that are missing.
 #[derive(Default)]
 pub(super) struct Attached {
@@ -41,13 +48,19 @@ pub(super) fn write(rule: &Rule, event: &FlowCompletion, rows: &RowReader, blobs
     let limit = rule.attachments_limit();
     let mut files: Vec<(AttachedFile, u64, BlobWriter)> = Vec::new();
     let mut dropped: Vec<String> = Vec::new();
+    let mut unnamed = 0_u64;
     let mut total = 0_u64;
     let mut taken = HashSet::new();
+    let mut passed_over = 0_u64;
     for (source, set) in sources(event) {
         let Some(wanted) = rule.include_result_attachment_from.iter().rev().find(|entry| entry.source.matches(source))
         else {
             continue;
         };
+        if files.len() >= FILES || out.notes.len() >= FILES {
+            passed_over += 1;
+            continue;
+        }
         let mut sink = Sink { blob: None, size: 0, limit: limit.saturating_sub(total) };
         // Over the limit nothing is stored any more, but it is still counted, so that the note can name sizes.
         if total <= limit {
@@ -68,11 +81,22 @@ pub(super) fn write(rule: &Rule, event: &FlowCompletion, rows: &RowReader, blobs
         if let Some(error) = &written.problem {
             out.notes.push(unreadable(source, error));
         }
+        if written.columns > COLUMNS {
+            out.notes.push(format!(
+                "Of the results of {} only the first {COLUMNS} of {} columns were attached.",
+                super::build::name(source),
+                written.columns
+            ));
+        }
         if written.rows == 0 {
             continue;
         }
         total = total.saturating_add(sink.size);
-        dropped.push(format!("{} ({})", super::build::name(source), human::size(sink.size)));
+        if dropped.len() < NAMED {
+            dropped.push(format!("{} ({})", super::build::name(source), human::size(sink.size)));
+        } else {
+            unnamed += 1;
+        }
         if let Some(blob) = sink.blob {
             let listed = AttachedFile {
                 name: distinct(source, extension(rule.attachment_format), &mut taken),
@@ -83,7 +107,14 @@ pub(super) fn write(rule: &Rule, event: &FlowCompletion, rows: &RowReader, blobs
             files.push((listed, sink.size, blob));
         }
     }
+    if passed_over > 0 {
+        let them = human::count(passed_over, "more source");
+        out.notes.push(format!("The results of {them} were not attached: a mail has at most {FILES} files."));
+    }
     if total > limit {
+        if unnamed > 0 {
+            dropped.push(human::count(unnamed, "more source"));
+        }
         out.notes.push(format!(
             "Attachments were left out: together they have {}, more than the limit of {} MiB. They came from {}.",
             human::size(total),
@@ -131,11 +162,7 @@ struct Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.size = self.size.saturating_add(bytes.len() as u64);
-        if self.size > self.limit {
-            // Dropping the writer removes its file.
-            self.blob = None;
-        }
+        self.count(bytes.len() as u64);
         if let Some(blob) = &mut self.blob {
             blob.write_all(bytes)?;
         }
@@ -147,10 +174,28 @@ impl Write for Sink {
     }
 }
 
+impl Sink {
+    /// Counts octets that are written, or would be.
+    fn count(&mut self, bytes: u64) {
+        self.size = self.size.saturating_add(bytes);
+        if self.size > self.limit {
+            // Dropping the writer removes its file.
+            self.blob = None;
+        }
+    }
+
+    /// Whether what is written is only counted.
+    fn only_counts(&self) -> bool {
+        self.blob.is_none()
+    }
+}
+
 /// What was written.
 #[derive(Default)]
 struct Written {
     rows: u64,
+    /// Columns that there are; of a CSV file, at most [`COLUMNS`] are written.
+    columns: usize,
     /// The first row that could not be read.
     problem: Option<RowsError>,
 }
@@ -216,16 +261,29 @@ fn jsonl(
     Ok(written)
 }
 
-/// Columns of all rows that are wanted, in order of first appearance.
-fn all_columns(wanted: &ResultAttachment, set: &ResultSet, rows: &RowReader) -> Result<IndexSet<String>, RowsError> {
+/// Columns of all rows that are wanted, in order of first appearance: the first [`COLUMNS`], and a lower bound of how
+/// many there are.
+fn all_columns(
+    wanted: &ResultAttachment,
+    set: &ResultSet,
+    rows: &RowReader,
+) -> Result<(IndexSet<String>, usize), RowsError> {
     let mut columns = IndexSet::new();
+    let mut most = 0;
     let mut problem = None;
     for row in wanted_rows(wanted, rows.open(set)?, &mut problem) {
+        let mut others = 0;
         for name in row.0.into_keys() {
-            if !columns.contains(&name) && wanted.columns.matches(&name) {
+            if columns.contains(&name) || !wanted.columns.matches(&name) {
+                continue;
+            }
+            if columns.len() < COLUMNS {
                 columns.insert(name);
+            } else {
+                others += 1;
             }
         }
+        most = most.max(columns.len() + others);
     }
-    Ok(columns)
+    Ok((columns, most))
 }

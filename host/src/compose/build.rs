@@ -1,5 +1,7 @@
 //! From an event and a decision to the view: facts, limits, wording.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::human;
@@ -21,6 +23,11 @@ const PATH: usize = 50;
 const DESCRIPTION: usize = 300;
 /// Entries of one list.
 const LIST: usize = 100;
+/// What is left of a list in a mail that would be too large.
+const FEW: usize = 10;
+/// Octets of a link; browsers follow no much longer ones. A name that makes a longer one is shown without a link, so that
+/// nobody can make a mail too large to be written.
+const LINK: usize = 2_000;
 
 /// The view without results and attachments, which need the disk.
 pub(super) fn view(
@@ -39,6 +46,38 @@ pub(super) fn view(
     view.rule = name(&rule.name);
     view.reason = decision.map(|decision| cut(&decision.reason, ERROR)).unwrap_or_default();
     view
+}
+
+/// The view of a mail that could not be written: what the event is, whose it is, and nothing that could be in the way.
+pub(super) fn bare(
+    base_url: Option<&str>,
+    rule: &Rule,
+    event: &FlowCompletion,
+    decision: &Decision,
+    now: Timestamp,
+) -> View {
+    let links = base_url.map(|base| Links::new(base, &event.key.org_id));
+    let build = Build { links, rule, event, now };
+    let mut view = build.head();
+    shorten(&mut view);
+    view.client = build.client_facts(&view);
+    view.client.truncate(FEW);
+    view.rule = name(&rule.name);
+    view.reason = cut(&decision.reason, VALUE);
+    view.notes.push("This mail could not be written as usual; only the first facts are in it.".to_owned());
+    view
+}
+
+/// Leaves the first facts.
+pub(super) fn shorten(view: &mut View) {
+    view.results.clear();
+    view.uploads = None;
+    view.artifacts.truncate(FEW);
+    view.notes.truncate(FEW);
+    for facts in [&mut view.client, &mut view.flow] {
+        facts.iter_mut().for_each(|fact| fact.values.truncate(FEW));
+        facts.retain(|fact| fact.label != "Arguments");
+    }
 }
 
 struct Build<'a> {
@@ -73,21 +112,30 @@ impl Build<'_> {
             duration: flow.execution_duration.map(human::duration).unwrap_or_default(),
             finished: human::moment(self.event.timestamp, self.now),
             hunt: self.hunt(),
-            client_url: self.links.map(|links| links.client(&self.event.key.client_id)),
-            flow_url: self.links.map(|links| links.flow(&self.event.key.client_id, &self.event.key.flow_id, "logs")),
+            client_url: self.links.and_then(|links| short(links.client(&self.event.key.client_id))),
+            flow_url: self
+                .links
+                .and_then(|links| short(links.flow(&self.event.key.client_id, &self.event.key.flow_id, "logs"))),
             client_id,
             ..View::default()
         };
         view.title = title(view.outcome).to_owned();
-        view.subject = subject(&view);
-        view.summary = summary(&view);
+        // The true number, also of those that are not listed.
+        let artifacts = flow.artifacts.len().max(view.artifacts.len());
+        view.subject = subject(&view, artifacts);
+        view.summary = summary(&view, artifacts);
         view
     }
 
     fn artifacts(&self) -> Vec<Named> {
         let flow = &self.event.flow;
         if !flow.artifacts.is_empty() {
-            return flow.artifacts.iter().map(|artifact| self.artifact(artifact)).collect();
+            let mut named: Vec<Named> = flow.artifacts.iter().take(LIST).map(|name| self.artifact(name)).collect();
+            let more = flow.artifacts.len() - named.len();
+            if more > 0 {
+                named.push(Named { name: format!("{} {more} more", text::ELLIPSIS), url: None });
+            }
+            return named;
         }
         // The live queue does not carry the request; what came back names the artifacts too.
         let mut names: Vec<&str> = Vec::new();
@@ -101,7 +149,7 @@ impl Build<'_> {
     }
 
     fn artifact(&self, artifact: &str) -> Named {
-        Named { name: name(artifact), url: self.links.map(|links| links.artifact(artifact)) }
+        Named { name: name(artifact), url: self.links.and_then(|links| short(links.artifact(artifact))) }
     }
 
     fn hunt(&self) -> Option<Named> {
@@ -111,7 +159,7 @@ impl Build<'_> {
         let id = self.event.hunt_id();
         let description = self.event.hunt.as_ref().map(|hunt| cut(&hunt.description, DESCRIPTION)).unwrap_or_default();
         let name = if description.trim().is_empty() { name(id.as_deref().unwrap_or_default()) } else { description };
-        let url = id.filter(|id| !id.is_empty()).and_then(|id| self.links.map(|links| links.hunt(&id)));
+        let url = id.filter(|id| !id.is_empty()).and_then(|id| self.links.and_then(|links| short(links.hunt(&id))));
         Some(Named { name, url })
     }
 
@@ -161,7 +209,8 @@ impl Build<'_> {
         facts.text("Duration", view.duration.clone());
         facts.text("Creator", view.creator.clone());
         let named = |named: &Named| Value { text: named.name.clone(), url: named.url.clone(), ..Value::default() };
-        facts.list("Requested", flow.artifacts.iter().zip(&view.artifacts).map(|(_, artifact)| named(artifact)));
+        let requested = if flow.artifacts.is_empty() { &[] } else { view.artifacts.as_slice() };
+        facts.whole_list("Requested", requested.iter().map(named));
         facts.list("Arguments", self.arguments().into_iter());
         let sources = flow.artifacts_with_results.iter();
         facts.list("With results", sources.map(|source| Value { text: name(source), ..Value::default() }));
@@ -180,8 +229,10 @@ impl Build<'_> {
     fn arguments(&self) -> Vec<Value> {
         let specs = &self.event.flow.specs;
         let mut values = Vec::new();
+        let last: HashMap<&str, usize> =
+            specs.iter().enumerate().map(|(at, spec)| (spec.artifact.as_str(), at)).collect();
         for (at, spec) in specs.iter().enumerate() {
-            if specs.iter().skip(at + 1).any(|later| later.artifact == spec.artifact) {
+            if last.get(spec.artifact.as_str()) != Some(&at) {
                 continue;
             }
             for (key, value) in spec.parameters.iter().filter(|(_, value)| !value.is_empty()) {
@@ -201,7 +252,10 @@ impl Build<'_> {
         let files = all.iter().take(limit).map(|upload| UploadedFile {
             name: text::one_line(&text::cut_left(&upload.path, PATH)),
             size: human::size(upload.size),
-            url: self.links.zip(upload.components.as_ref()).map(|(links, place)| links.upload(place, &upload.path)),
+            url: self
+                .links
+                .zip(upload.components.as_ref())
+                .and_then(|(links, place)| short(links.upload(place, &upload.path))),
         });
         Some(Uploads {
             files: files.collect(),
@@ -246,6 +300,13 @@ impl Facts {
         self.push(label, values, filled);
     }
 
+    /// A list that has been cut already.
+    fn whole_list(&mut self, label: &str, values: impl Iterator<Item = Value>) {
+        let values: Vec<Value> = values.filter(|value| !value.text.trim().is_empty()).collect();
+        let filled = !values.is_empty();
+        self.push(label, values, filled);
+    }
+
     /// Takes the place of the row with this label, or is added.
     fn replace(&mut self, label: &str, text: String) {
         let filled = !text.trim().is_empty();
@@ -264,6 +325,11 @@ impl Facts {
 /// `(Showing 20 of 120 rows)`, if rows are left out.
 pub(super) fn showing(shown: u64, total: u64) -> String {
     if shown < total { format!("(Showing {shown} of {total} rows)") } else { String::new() }
+}
+
+/// A link, unless it is longer than anybody could follow.
+fn short(link: String) -> Option<String> {
+    (link.len() <= LINK).then_some(link)
 }
 
 /// A name on one line.
@@ -292,23 +358,23 @@ fn title(outcome: Outcome) -> &'static str {
     }
 }
 
-fn subject(view: &View) -> String {
+fn subject(view: &View, artifacts: usize) -> String {
     let host = if view.fqdn.is_empty() { "Client" } else { &view.fqdn };
     let verb = if view.outcome == Outcome::Finished { "finished collecting" } else { "FAILED to collect" };
-    format!("{host} {verb} {}", what(view, "(+ N more)"))
+    format!("{host} {verb} {}", what(view, artifacts, "(+ N more)"))
 }
 
 /// The first artifact and how many more.
-fn what(view: &View, form: &str) -> String {
-    let Some((first, more)) = view.artifacts.split_first() else { return "an unnamed artifact".to_owned() };
-    match more.len() {
+fn what(view: &View, artifacts: usize, form: &str) -> String {
+    let Some(first) = view.artifacts.first() else { return "an unnamed artifact".to_owned() };
+    match artifacts.saturating_sub(1) {
         0 => first.name.clone(),
         count => format!("{} {}", first.name, form.replace('N', &count.to_string())),
     }
 }
 
-fn summary(view: &View) -> String {
-    let what = what(view, "and N more");
+fn summary(view: &View, artifacts: usize) -> String {
+    let what = what(view, artifacts, "and N more");
     let what_first = if view.artifacts.is_empty() { "An unnamed artifact" } else { &what };
     let host = &view.host;
     let by = |form: &str| if view.creator.is_empty() { String::new() } else { format!("{form} {}", view.creator) };

@@ -146,16 +146,40 @@ impl Composer<'_> {
         Ok(text::fit(&subject, SUBJECT_LIMIT).into_owned())
     }
 
-    /// One part of the mail; without result tables if it would become too large with them.
+    /// A short mail that names the event, for one whose own mail cannot be written: nothing that an endpoint sends may keep
+    /// a mail from being sent.
+    ///
+    /// # Errors
+    /// When even that fails.
+    pub fn last_resort(
+        &self,
+        rule: &Rule,
+        event: &FlowCompletion,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<Draft, ComposeError> {
+        let view = build::bare(self.base_url, rule, event, decision, now);
+        let render = |slot| self.templates.render_stock(STOCK_SET, slot, &view);
+        let (subject, text) = (text::fit(&view.subject, SUBJECT_LIMIT).into_owned(), render(Slot::Text)?);
+        let html = if rule.html { Some(render(Slot::Html)?) } else { None };
+        Ok(Draft { subject, text, html, attachments: Vec::new(), view })
+    }
+
+    /// One part of the mail; without result tables if it would become too large with them, and, if that is not enough,
+    /// with its first facts only.
     fn part(&self, rule: &Rule, slot: Slot, view: &mut View) -> Result<String, ComposeError> {
-        match self.render(&rule.template, STOCK_SET, slot, view) {
-            Err(_) if !view.results.is_empty() => {
-                view.results.clear();
-                view.notes.push("Result tables were left out: the mail would have become too large.".to_owned());
-                self.render(&rule.template, STOCK_SET, slot, view)
-            }
-            done => done,
+        let mut done = self.render(&rule.template, STOCK_SET, slot, view);
+        if done.is_err() && !view.results.is_empty() {
+            view.results.clear();
+            view.notes.push("Result tables were left out: the mail would have become too large.".to_owned());
+            done = self.render(&rule.template, STOCK_SET, slot, view);
         }
+        if done.is_err() {
+            build::shorten(view);
+            view.notes.push("Details were left out: the mail would have become too large.".to_owned());
+            done = self.render(&rule.template, STOCK_SET, slot, view);
+        }
+        done
     }
 
     /// Renders by the site's templates or, when they fail on this view, by the stock ones: an event must not be lost

@@ -23,6 +23,8 @@ const PHONE: usize = 56;
 const BUDGET: usize = 1024 * 1024;
 /// Octets of markup around one cell.
 const MARKUP: usize = 160;
+/// Octets of markup around one table, its name and its numbers.
+const TABLE: usize = 1_024;
 
 /// Tables of a mail.
 pub(super) struct Tables {
@@ -54,15 +56,20 @@ pub(super) fn read(rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> Tab
         else {
             continue;
         };
-        let mut reading = Reading::new(wanted, rule.result_table_max_columns, budget);
+        if budget < TABLE {
+            out.cut = true;
+            break;
+        }
+        let mut reading = Reading::new(wanted, rule.result_table_max_columns, budget - TABLE);
         match rows.open(set) {
             Ok(stream) => stream.for_each(|row| reading.take(row)),
             Err(error) => reading.problem = error.to_string(),
         }
-        budget = reading.budget;
         out.cut |= reading.over;
+        let left = reading.budget;
         let table = reading.finish(source);
         if table.total > 0 || !table.problem.is_empty() {
+            budget = left;
             out.tables.push(table);
         }
     }

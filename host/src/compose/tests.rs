@@ -463,3 +463,78 @@ fn a_digest_lists_all_and_shows_each() {
     assert!(digest.text.contains("and 500 more collections"), "{}", digest.text);
     assert!(digest.text.contains("Tables of") && digest.text.contains("1,000 attachments left out"));
 }
+
+#[test]
+fn any_number_of_sources_gives_a_mail() {
+    let many: serde_json::Map<String, serde_json::Value> =
+        (0..3_000).map(|at| (format!("Custom.{at}"), json!([{ "a": at }]))).collect();
+    for format in ["jsonl", "csv"] {
+        let site = Site::new();
+        let rule = rule(&format!(
+            "attachment_format = \"{format}\"\ninclude_result_attachment_from = [{{ source = \".\" }}]\n\
+             include_result_table_from = [{{ source = \".\" }}]"
+        ));
+        let draft = site.draft(&rule, &results(many.clone().into()));
+        assert_eq!((draft.attachments.len(), site.stored()), (100, 100));
+        let notes = draft.view.notes.join("\n");
+        assert!(notes.contains("2,900 more sources"), "{notes}");
+        assert!(notes.contains("Some result rows were left out"), "{notes}");
+    }
+}
+
+#[test]
+fn a_file_has_as_many_columns_as_a_spreadsheet_shows() {
+    let site = Site::new();
+    let rule = rule(
+        "attachment_format = \"csv\"\nattachments_max_mib = 1\n\
+         include_result_attachment_from = [{ source = \".\" }]",
+    );
+    let row = |from: usize| (from..from + 100).map(|at| (format!("c{at}"), json!(at))).collect();
+    let rows: Vec<serde_json::Value> = (0..200).map(|at| serde_json::Value::Object(row(at * 100))).collect();
+    let draft = site.draft(&rule, &results(json!({ "A": rows })));
+    let notes = draft.view.notes.join("\n");
+    assert!(draft.attachments.is_empty() && site.stored() == 0, "{notes}");
+    assert!(notes.contains("only the first 16384 of"), "{notes}");
+    // 200 rows of 16384 cells, of which nearly all are empty.
+    assert!(notes.contains("together they have 10 MB"), "{notes}");
+}
+
+#[test]
+fn what_an_endpoint_names_never_makes_a_mail_too_large_to_be_written() {
+    let site = Site::new();
+    let rule = rule("include_uploads_table_rows = 30");
+    let long = "日".repeat(20_000);
+    let uploads: Vec<serde_json::Value> = (0..30)
+        .map(|at| json!({ "client_path": format!("C:\\{long}{at}"), "_Components": ["uploads", long] }))
+        .collect();
+    let artifacts: Vec<String> = (0..1_500).map(|at| format!("{}{at}", "A".repeat(3_000))).collect();
+    let specs: Vec<serde_json::Value> = (0..20_000)
+        .map(|at| json!({ "artifact": format!("{at}"), "parameters": { "env": [{ "key": "k", "value": "v" }] } }))
+        .collect();
+    let event = with(json!({
+        "uploads": uploads, "Flow": { "request": { "artifacts": artifacts, "specs": specs } },
+    }));
+    let draft = site.draft(&rule, &event);
+    assert!(draft.subject.contains("AAA"), "{}", draft.subject);
+    assert!(draft.view.summary.contains("and 1499 more"), "{}", draft.view.summary);
+    assert_eq!(draft.view.uploads.as_ref().unwrap().files.len(), 30);
+    assert!(!draft.view.notes.iter().any(|note| note.contains("left out")), "{:?}", draft.view.notes);
+    assert_eq!(shown(&draft.view.flow, "Requested").len(), 101);
+    assert_eq!(shown(&draft.view.flow, "Arguments").len(), 101);
+}
+
+#[test]
+fn a_mail_that_cannot_be_written_becomes_a_short_one() {
+    let site = Site::new();
+    let rule = rule("");
+    let decision = Decision {
+        decision: Verdict::Notify,
+        reason: "matches the filters".to_owned(),
+        trace: Vec::new(),
+        recipients: vec!["ana@example.org".to_owned()],
+    };
+    let draft = site.composer().last_resort(&rule, &rich(), &decision, now()).unwrap();
+    assert!(draft.text.contains("F.X.H") && draft.text.contains("could not be written as usual"), "{}", draft.text);
+    assert!(draft.html.unwrap().contains("ws.example"));
+    assert_eq!(draft.subject, "ws.example finished collecting A (+ 1 more)");
+}

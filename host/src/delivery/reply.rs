@@ -82,9 +82,9 @@ impl Reply {
 
     /// The same reply without a text that must not be seen, should the server have echoed it.
     #[must_use]
-    pub(super) fn without(mut self, secrets: &[&str]) -> Self {
+    pub(super) fn without(mut self, secrets: &[impl AsRef<str>]) -> Self {
         for line in &mut self.lines {
-            for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            for secret in secrets.iter().map(AsRef::as_ref).filter(|secret| !secret.is_empty()) {
                 if line.contains(secret) {
                     *line = line.replace(secret, "…");
                 }

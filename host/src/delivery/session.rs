@@ -329,8 +329,10 @@ impl Session<Ehlo<Secure>> {
         if !self.state.capabilities.auth.iter().any(|offered| offered == name) {
             return Err(SetupError::NotOffered { phase, what: format!("AUTH {name}") }.into());
         }
+        // A server may repeat what it was told, now or in a later reply.
+        self.channel.hide(&login.unseen());
         let (command, mut said) = login.command();
-        let mut reply = self.command(phase, &command).await.map_err(|fault| unseen(fault, login))?;
+        let mut reply = self.command(phase, &command).await.map_err(SetupError::from)?;
         let mut challenges = 0;
         while reply.code() == 334 {
             challenges += 1;
@@ -342,9 +344,8 @@ impl Session<Ehlo<Secure>> {
                 _ => return Err(SetupError::from(Fault::new(phase, Cause::Unexpected(reply))).into()),
             };
             said += 1;
-            reply = self.command(phase, line).await.map_err(|fault| unseen(fault, login))?;
+            reply = self.command(phase, line).await.map_err(SetupError::from)?;
         }
-        let reply = reply.without(&login.unseen());
         match classify(phase, &reply) {
             Class::Accepted => {
                 let capabilities = std::mem::take(&mut self.state.capabilities);
@@ -356,16 +357,6 @@ impl Session<Ehlo<Secure>> {
             _ => Err(SetupError::Refused { phase, reply }.into()),
         }
     }
-}
-
-/// A reply inside a fault may repeat what was sent.
-fn unseen(fault: Fault, login: &Login) -> SetupError {
-    let Fault { phase, cause } = fault;
-    let cause = match cause {
-        Cause::Closing(reply) => Cause::Closing(reply.without(&login.unseen())),
-        other => other,
-    };
-    Fault { phase, cause }.into()
 }
 
 impl Session<Authed> {

@@ -115,6 +115,34 @@ const RULES: &[(&str, &str)] = &[
         "SELECT m.id FROM mail m LEFT JOIN content c ON c.id = m.content
          WHERE c.id IS NULL OR m.size <> length(m.head) + 2 + c.size",
     ),
+    (
+        "mail {}: its header does not carry its Message-ID, or not its sender",
+        "SELECT id FROM mail WHERE instr(head, CAST('Message-ID: <' || message_id || '>' AS BLOB)) = 0
+           OR instr(head, CAST('<' || sender || '>' AS BLOB)) = 0",
+    ),
+    (
+        "recipient {}: the header of its mail does not name it",
+        "SELECT r.id FROM recipient r JOIN mail m ON m.id = r.mail WHERE instr(m.head, CAST(r.address AS BLOB)) = 0",
+    ),
+    (
+        "decision {}: its mails are not for whom it was made",
+        "SELECT d.id FROM decision d WHERE d.disposition = 'mailed' AND CASE WHEN json_valid(d.recipients) THEN
+           EXISTS (SELECT r.address FROM mail m JOIN recipient r ON r.mail = m.id WHERE m.decision = d.id
+                   EXCEPT SELECT value FROM json_each(d.recipients))
+           OR EXISTS (SELECT value FROM json_each(d.recipients)
+                      EXCEPT SELECT r.address FROM mail m JOIN recipient r ON r.mail = m.id WHERE m.decision = d.id)
+           ELSE 1 END",
+    ),
+    (
+        "decision {}: its trace or its recipients are no JSON",
+        "SELECT id FROM decision WHERE NOT json_valid(trace) OR NOT json_valid(recipients)",
+    ),
+    (
+        "recipient {}: its last attempt ended otherwise",
+        "SELECT r.id FROM recipient r WHERE r.state IN ('delivered', 'failed', 'held') AND (
+           SELECT a.outcome FROM attempt a WHERE a.recipient = r.id ORDER BY a.id DESC LIMIT 1) <> r.state",
+    ),
+    ("recipient {}: of a later claim than there ever was", "SELECT id FROM recipient WHERE epoch > (SELECT epoch FROM tally)"),
     ("Message-ID {}: of more than one mail", "SELECT message_id FROM mail GROUP BY message_id HAVING count(*) > 1"),
     (
         "recipient {}: in no state that there is, or without the time that its state needs",

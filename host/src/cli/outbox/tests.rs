@@ -60,7 +60,11 @@ fn furnished(dir: &Path) -> PathBuf {
         sender: "bewit@example.org".into(),
         recipients: recipients.iter().map(ToString::to_string).collect(),
         subject: "done\u{1b}[2J".into(),
-        head: format!("Subject: {name}\r\n").into_bytes(),
+        head: format!(
+            "Subject: {name}\r\nFrom: <bewit@example.org>\r\nTo: {}\r\nMessage-ID: <{name}@bewit.test>\r\n",
+            recipients.join(", ")
+        )
+        .into_bytes(),
         body: Arc::new(vec![Segment::Bytes(b"text\r\n".to_vec())]),
     };
     let event = |number: u32, mail: NewMail| Accepted {
@@ -180,7 +184,8 @@ fn show_tells_everything_and_gives_the_exact_bytes() {
         assert!(out.contains(word), "{word:?} is not in {out}");
     }
     assert!(!out.contains('\u{1b}'));
-    assert_eq!(done(&path, "show 1 --raw"), "Subject: one\r\n\r\ntext\r\n");
+    let raw = done(&path, "show 1 --raw");
+    assert!(raw.starts_with("Subject: one\r\n") && raw.ends_with("@bewit.test>\r\n\r\ntext\r\n"), "{raw}");
     let value: serde_json::Value = serde_json::from_str(&done(&path, "show 1 --json")).unwrap();
     assert_eq!(value["recipients"][0]["log"][0]["outcome"], "failed");
     assert_eq!(value["decisions"][0]["trace"][0]["verdict"], "off");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
 use super::plain;
 use crate::compose::human;
@@ -15,6 +15,9 @@ pub(super) const ESCAPE_OFF: &str = "escaping cannot be turned off in the HTML p
 
 /// Characters of a word that `br` leaves whole.
 const LONG: usize = 32;
+
+/// Columns of the widest text table, whatever a template asks for: each row is filled up to its width.
+const WIDEST: usize = 1_000;
 
 pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
     environment.remove_filter("pprint");
@@ -45,20 +48,33 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
     }
     environment.add_filter("line", |value: Value| text::one_line(&shown(&value)));
     environment.add_filter("cut", |value: Value, limit: usize| text::cut(&shown(&value), limit).into_owned());
-    environment.add_filter("block", |value: Value, prefix: String| {
-        text::clean(&shown(&value)).replace('\n', &format!("\n{prefix}"))
+    environment.add_filter("block", |state: &State<'_, '_>, value: Value, prefix: String| {
+        let clean = text::clean(&shown(&value)).into_owned();
+        pay(state, clean.bytes().filter(|byte| *byte == b'\n').count(), prefix.len())?;
+        Ok(clean.replace('\n', &format!("\n{prefix}")))
     });
-    environment.add_filter("wrap", |value: Value, width: Option<usize>, indent: Option<String>| {
-        plain::wrap(&shown(&value), width.unwrap_or(plain::WIDTH), indent.as_deref().unwrap_or_default())
-    });
+    environment.add_filter(
+        "wrap",
+        |state: &State<'_, '_>, value: Value, width: Option<usize>, indent: Option<String>| {
+            let (value, indent) = (shown(&value), indent.unwrap_or_default());
+            // At most each blank or line break begins a line.
+            pay(state, value.bytes().filter(|byte| matches!(byte, b' ' | b'\n' | b'\r')).count(), indent.len())?;
+            Ok(plain::wrap(&value, width.unwrap_or(plain::WIDTH), &indent))
+        },
+    );
     environment.add_filter("count", |number: u64, noun: String| human::count(number, &noun));
     environment.add_filter("grouped", human::grouped);
     environment.add_filter("text_table", |table: Serde<Table>, width: Option<usize>| {
-        plain::table(&table, width.unwrap_or(plain::WIDTH))
+        plain::table(&table, width.unwrap_or(plain::WIDTH).min(WIDEST))
     });
     environment.add_filter("text_facts", |facts: Serde<Vec<Fact>>, width: Option<usize>| {
         plain::facts(&facts, width.unwrap_or(plain::WIDTH))
     });
+}
+
+/// Takes the fuel for `times` copies of `size` octets before they are made: what filters write is else counted too late.
+fn pay(state: &State<'_, '_>, times: usize, size: usize) -> Result<(), Error> {
+    state.consume_fuel((times as u64).saturating_mul(size as u64) / 64)
 }
 
 /// A value as text; nothing for `none`.

@@ -60,7 +60,7 @@ fn scan<'a>(html: &'a str, open: &mut BTreeMap<&'a str, i64>) -> Result<(), Find
     while let Some(start) = html.get(at..).and_then(|rest| rest.find('<')).map(|found| at + found) {
         let rest = html.get(start..).unwrap_or_default();
         if let Some(comment) = rest.strip_prefix("<!--") {
-            let end = comment.find("-->").unwrap_or(comment.len());
+            let (end, mark) = comment_end(comment);
             let inside = comment.get(..end).unwrap_or_default();
             // Outlook reads what stands in its own comments.
             if let Some((_, outlook)) =
@@ -68,7 +68,7 @@ fn scan<'a>(html: &'a str, open: &mut BTreeMap<&'a str, i64>) -> Result<(), Find
             {
                 scan(outlook, &mut BTreeMap::new())?;
             }
-            at = start + 4 + end + 3;
+            at = start + 4 + end + mark;
             continue;
         }
         let Some(tag) = Tag::parse(rest) else {
@@ -89,6 +89,20 @@ fn scan<'a>(html: &'a str, open: &mut BTreeMap<&'a str, i64>) -> Result<(), Find
         }
     }
     Ok(())
+}
+
+/// Where a comment ends and how long the mark is that ends it, as browsers read it: `<!-->` and `<!--->` are whole
+/// comments, and `--!>` ends one as well.
+fn comment_end(comment: &str) -> (usize, usize) {
+    if comment.starts_with('>') {
+        return (0, 1);
+    }
+    if comment.starts_with("->") {
+        return (0, 2);
+    }
+    let ends = [("-->", 3), ("--!>", 4)];
+    let found = ends.into_iter().filter_map(|(mark, length)| Some((comment.find(mark)?, length))).min();
+    found.unwrap_or((comment.len(), 0))
 }
 
 fn check_tag(tag: &Tag<'_>) -> Result<(), Finding> {
@@ -280,6 +294,9 @@ mod tests {
             "<link rel=stylesheet href=https://x>",
             "<base href=https://x>",
             "<!--[if mso]><script>x</script><![endif]-->",
+            "<!--><script>x</script><!-- -->",
+            "<!---><script>x</script><!-- -->",
+            "<!-- --!><script>x</script><!-- -->",
             "<table><tr><td>cut of",
             "<html><body>",
             "<div>",

@@ -216,3 +216,41 @@ fn hostile_values_change_no_tag_of_the_stock_mail() {
         }
     }
 }
+
+#[test]
+fn a_branch_that_only_one_sample_takes_is_probed() {
+    for html in [
+        "<p>{% if outcome == \"failed\" %}<a title={{ host }}>x</a>{% endif %}.</p>",
+        "<p>{% if not results %}<a href=\"{{ error }}\">x</a>{% endif %}.</p>",
+    ] {
+        let error = first_error(&[("flow-completion.html.j2", html)]);
+        assert_eq!(error.name, "flow-completion.html.j2", "{error}");
+    }
+}
+
+#[test]
+fn what_no_sample_shows_is_looked_at_when_it_is_written() {
+    let html = "<p>{% if host == \"ws onclick=x\" %}<b title={{ host }}>x</b>{% endif %}.</p>";
+    let templates = load(&[("flow-completion.html.j2", html)]).unwrap();
+    let mut view = samples::views().remove(0);
+    assert!(templates.render(STOCK_SET, Slot::Html, &view).is_ok());
+    view.host = "ws onclick=x".to_owned();
+    let error = templates.render(STOCK_SET, Slot::Html, &view).unwrap_err();
+    assert!(error.message.contains("onclick"), "{error}");
+    assert!(templates.render_stock(STOCK_SET, Slot::Html, &view).is_ok());
+}
+
+#[test]
+fn bombs_of_our_own_filters_are_defused() {
+    // Without their price these would take a hundred gigabytes.
+    for bomb in [
+        "{{ ('\n' * 500000)|block('x' * 500000) }}",
+        "{{ (' ' * 500000)|wrap(1, 'x' * 500000) }}",
+        "{{ ('a ' * 500000)|wrap(0, 'x' * 500000) }}",
+    ] {
+        let error = first_error(&[("flow-completion.txt.j2", bomb)]);
+        assert!(error.message.contains("too much work"), "{bomb}: {error}");
+    }
+    let wide = "{% set t = {'source': '', 'columns': ['a'], 'rows': [['x' * 900000], ['y']], 'hidden_columns': 0,                 'total': 2, 'showing': '', 'layout': 'narrow', 'problem': ''} %}{{ t|text_table(1000000000) }}";
+    let _ = load(&[("flow-completion.txt.j2", wide)]);
+}

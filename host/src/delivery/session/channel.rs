@@ -115,11 +115,18 @@ pub(super) struct Channel {
     input: Vec<u8>,
     at: usize,
     timeouts: Timeouts,
+    /// What was said in confidence: a server that repeats it, at whatever time, must not get it into a log.
+    unseen: Vec<String>,
 }
 
 impl Channel {
     pub(super) fn new(stream: Box<dyn Stream>, timeouts: Timeouts) -> Self {
-        Self { stream, parser: ReplyParser::default(), input: Vec::new(), at: 0, timeouts }
+        Self { stream, parser: ReplyParser::default(), input: Vec::new(), at: 0, timeouts, unseen: Vec::new() }
+    }
+
+    /// From here on, these texts are left out of every reply.
+    pub(super) fn hide(&mut self, texts: &[&str]) {
+        self.unseen = texts.iter().map(|text| (*text).to_owned()).collect();
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
@@ -165,7 +172,7 @@ impl Channel {
             let waiting = self.input.get(self.at..).unwrap_or_default();
             let (taken, reply) = self.parser.push(waiting).map_err(|error| Fault::new(phase, Cause::Garbage(error)))?;
             self.at += taken;
-            match reply {
+            match reply.map(|reply| reply.without(&self.unseen)) {
                 Some(reply) if reply.code() == 421 => return Err(Fault::new(phase, Cause::Closing(reply))),
                 Some(reply) => return Ok(reply),
                 None => {}

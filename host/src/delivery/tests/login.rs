@@ -347,6 +347,34 @@ async fn a_login_echoed_by_the_server_is_not_stored() {
 }
 
 #[tokio::test]
+async fn a_login_echoed_in_a_later_reply_is_not_stored() {
+    let certificate = Certificate::new("mx.example.org");
+    let password = secret("hunter2");
+    let encoded = STANDARD.encode("\0ana\0hunter2");
+    let echo = format!("550 5.7.1 never: {encoded} hunter2");
+    let server = Server::new(move |moment| {
+        let Heard::Line(line) = moment.heard else { return None };
+        match () {
+            () if line.starts_with("AUTH") => Some(Act::Say("235 2.7.0 fine".to_owned())),
+            () if line.starts_with("MAIL") => Some(Act::Say(echo.clone())),
+            () => None,
+        }
+    })
+    .tls(true, &certificate)
+    .offering(&["AUTH PLAIN"])
+    .start();
+    let config = SmtpConfig {
+        credentials: Some(credentials(Mechanism::Plain, &password)),
+        ..secure(TlsMode::Implicit, &certificate)
+    };
+    let reason = match one(config, &server).await {
+        State::Failed(reason) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(reason.contains("never: … …"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_secret_that_cannot_be_read_keeps_the_mail() {
     let certificate = Certificate::new("mx.example.org");
     let password = secret("hunter2");

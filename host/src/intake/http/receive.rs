@@ -32,6 +32,11 @@ pub(super) fn check_length(site: &Site, request: &Request<Incoming>) -> Result<(
     if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return Err(Answer::error(StatusCode::LENGTH_REQUIRED, "a length or chunks are needed"));
     }
+    // Chunks alone: whatever else a body went through could not be undone (RFC 9112 section 6.1).
+    let codings = headers.get_all(TRANSFER_ENCODING);
+    if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "no transfer coding but `chunked` is taken"));
+    }
     if request.body().size_hint().lower() > site.max_body {
         return Err(too_large(site));
     }

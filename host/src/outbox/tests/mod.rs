@@ -75,7 +75,11 @@ fn mail(name: &str, recipients: &[&str]) -> NewMail {
         sender: "bewit@example.org".into(),
         recipients: recipients.iter().map(ToString::to_string).collect(),
         subject: format!("subject of {name}"),
-        head: format!("Message-ID: <{name}@bewit.test>\r\n").into_bytes(),
+        head: format!(
+            "From: <bewit@example.org>\r\nTo: {}\r\nMessage-ID: <{name}@bewit.test>\r\n",
+            recipients.join(",\r\n ")
+        )
+        .into_bytes(),
         body: Arc::new(vec![Segment::Bytes(format!("body of {name}\r\n").into_bytes())]),
     }
 }

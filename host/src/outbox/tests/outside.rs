@@ -85,6 +85,15 @@ async fn tampering_is_found() {
         ("UPDATE content SET segments = CAST(segments || x'00' AS BLOB) WHERE id = 1", "not those that were stored"),
         ("UPDATE content SET size = size + 1 WHERE id = 1", "its size"),
         ("UPDATE mail SET head = x'00' WHERE id = 1", "its size"),
+        ("UPDATE mail SET head = zeroblob(length(head)) WHERE id = 1", "its header"),
+        ("UPDATE mail SET message_id = 'other@bewit.test' WHERE id = 1", "its header"),
+        ("UPDATE mail SET sender = 'eve@example.net' WHERE id = 1", "its header"),
+        ("UPDATE recipient SET address = 'eve@example.net' WHERE id = 1", "does not name it"),
+        ("UPDATE recipient SET address = 'b@example.org' WHERE id = 1", "not for whom it was made"),
+        ("UPDATE decision SET recipients = '[\"eve@example.net\"]' WHERE event = 2", "not for whom it was made"),
+        ("UPDATE decision SET trace = '[' WHERE event = 6", "no JSON"),
+        ("UPDATE attempt SET outcome = 'deferred' WHERE outcome = 'failed'", "without a reply"),
+        ("UPDATE recipient SET epoch = 1000 WHERE id = 1", "later claim"),
         ("DELETE FROM content WHERE id = 1", "its size"),
         ("DELETE FROM content_blob", "attachments are not those"),
         ("DELETE FROM tally", "totals"),
@@ -174,7 +183,7 @@ async fn a_look_sees_every_recipient() {
     assert_eq!(mail.recipients[1].1[0].reply, "550 no");
     let mut bytes = Vec::new();
     write_mail(&mail.head, &mail.body, &reader.blobs(), &mut bytes).unwrap();
-    assert_eq!(bytes, b"Message-ID: <m1@bewit.test>\r\n\r\nx\r\nYXR0YWNoZWQ=\r\n");
+    assert!(bytes.ends_with(b"Message-ID: <m1@bewit.test>\r\n\r\nx\r\nYXR0YWNoZWQ=\r\n"));
     assert_eq!(bytes.len() as u64, mail.size);
     let digest = reader.mail(6).await.unwrap().unwrap();
     assert_eq!(digest.decisions[0].event, "root/C.8/F.8");
