@@ -28,6 +28,7 @@ pub struct RunArgs {
 /// A wrong configuration, or an outbox that cannot be used.
 pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let snapshot = Snapshot::load(&args.config.config, 1)?;
+    allow_files();
     if snapshot.config.rules.is_empty() {
         tracing::warn!("no [[rule]]: events are taken in, and nobody is told");
     }
@@ -64,4 +65,16 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
         ));
         Ok(if once.incomplete() { Exit::Incomplete } else { Exit::Done })
     })
+}
+
+/// Lifts the soft limit on open files to the hard one: many requests at once, each with many attachments, need more
+/// than the usual 1024.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
 }
