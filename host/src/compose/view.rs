@@ -212,3 +212,39 @@ pub struct DigestView {
     /// Why it did.
     pub reason: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a page for template authors says is what there is.
+    #[test]
+    fn the_authors_page_names_every_field() {
+        let page = include_str!("../../../templates/README.md");
+        let view = View {
+            hunt: Some(Named::default()),
+            client: vec![Fact { values: vec![Value::default()], ..Fact::default() }],
+            results: vec![Table::default()],
+            uploads: Some(Uploads { files: vec![UploadedFile::default()], ..Uploads::default() }),
+            attachments: vec![AttachedFile::default()],
+            ..View::default()
+        };
+        let digest = DigestView { items: vec![view], ..DigestView::default() };
+        let mut left = vec![serde_json::to_value(digest).unwrap()];
+        let mut seen = 0;
+        while let Some(value) = left.pop() {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    for (name, value) in fields {
+                        assert!(page.contains(&format!("\n| `{name}` | ")), "templates/README.md does not name `{name}`");
+                        seen += 1;
+                        left.push(value);
+                    }
+                }
+                serde_json::Value::Array(values) => left.extend(values),
+                _ => {}
+            }
+        }
+        assert!(seen > 50, "{seen} fields were looked up");
+    }
+}
