@@ -327,8 +327,12 @@ fn fault_points() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for file in tracked()?.iter().filter(|name| name.starts_with("host/src/") && name.ends_with(".rs")) {
         let text = fs::read_to_string(root().join(file))?;
-        for part in text.split("point(\"").skip(1) {
-            names.extend(part.split('"').next().map(str::to_owned));
+        // `fault::point("…")`, not `checkpoint("…")`.
+        for (at, call) in text.match_indices("point(\"") {
+            if !text.get(..at).is_some_and(|before| before.ends_with(char::is_alphanumeric)) {
+                let name = text.get(at + call.len()..).and_then(|rest| rest.split('"').next());
+                names.extend(name.map(str::to_owned));
+            }
         }
     }
     Ok(names)
