@@ -60,6 +60,8 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
         sections.section("no fault points in the release", || tidy::release_binary(&release_binary()));
         sections.section("parity with the original", parity);
         sections.section("unit tests", || run(cargo().args(["test", "--workspace", "--lib", "--bins"])));
+        // Among them the proofs that an illegal order of SMTP commands does not compile.
+        sections.section("documentation tests", || run(cargo().args(["test", "-p", "bewit", "--doc"])));
     }
     // Last, so that cargo's own closing lines end the run.
     sections.section("acceptance tests", || run(&mut acceptance(&options)));
