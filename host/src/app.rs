@@ -88,8 +88,9 @@ impl App {
         )
         .await?;
         self.outbox.sweep(Timestamp::now()).await?;
+        let census = self.outbox.census().await?;
         self.outbox.close().await;
-        Ok(Once { taken, sent })
+        Ok(Once { taken, sent, waiting: census.deferred + census.held })
     }
 
     /// Runs until SIGTERM or SIGINT, then stops in order: intake, delivery (open dialogues are finished), outbox.
@@ -183,14 +184,16 @@ pub struct Once {
     pub taken: spool::Summary,
     /// By delivery.
     pub sent: Summary,
+    /// Recipients that are deferred or held now, also those of earlier passes.
+    pub waiting: u64,
 }
 
 impl Once {
     /// Whether something was neither delivered nor decided.
     #[must_use]
     pub fn incomplete(&self) -> bool {
-        let Self { taken, sent } = self;
-        taken.refused + taken.lines.rejected + sent.deferred + sent.failed + sent.held > 0
+        let Self { taken, sent, waiting } = self;
+        taken.refused + taken.lines.rejected + sent.deferred + sent.failed + sent.held + waiting > 0
     }
 }
 

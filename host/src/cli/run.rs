@@ -63,6 +63,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
             sent.failed,
             sent.held
         ));
+        if once.waiting > sent.deferred + sent.held {
+            output::note(format_args!("{} recipients wait, deferred or held: bewit outbox list", once.waiting));
+        }
         Ok(if once.incomplete() { Exit::Incomplete } else { Exit::Done })
     })
 }

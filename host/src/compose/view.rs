@@ -236,7 +236,10 @@ mod tests {
             match value {
                 serde_json::Value::Object(fields) => {
                     for (name, value) in fields {
-                        assert!(page.contains(&format!("\n| `{name}` | ")), "templates/README.md does not name `{name}`");
+                        assert!(
+                            page.contains(&format!("\n| `{name}` | ")),
+                            "templates/README.md does not name `{name}`"
+                        );
                         seen += 1;
                         left.push(value);
                     }
