@@ -106,7 +106,7 @@ mod tests {
     }
 
     proptest! {
-        /// P10: from the first failure to giving up, every wait is in bounds, and the end comes inside
+        /// From the first failure to giving up, every wait is in bounds, and the end comes inside
         /// [give_up, give_up + one step], whatever the attempts themselves take.
         #[test]
         fn gives_up_in_time(seed in any::<u64>(), lasts in prop::collection::vec(0u64..600, 1..50)) {
