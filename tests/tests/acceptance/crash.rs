@@ -194,7 +194,8 @@ fn every_named_point_survives_a_death() {
         for nth in 1..=times {
             let what = format!("death at {point}:{nth}");
             let scene = Scene::new(TestEnv::with_faults(), *way, 2);
-            for number in 0..4 {
+            // Some points are passed once for each file.
+            for number in 0..times + 3 {
                 scene.spool(number);
             }
             let fault = format!("{point}:{nth}");
