@@ -12,6 +12,7 @@ use crate::compose::templates::{TemplateError, Templates};
 use crate::config::Config;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::config::load;
+use crate::plugin::registry::Plugins;
 
 /// One generation of the configuration.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub config: Config,
     /// Compiled templates, proved against the shipped samples.
     pub templates: Templates,
+    /// Plugins, loaded and asked who they are.
+    pub plugins: Arc<Plugins>,
 }
 
 /// The snapshot in force; the one place that swaps it.
@@ -44,13 +47,13 @@ impl Snapshot {
         let sets = template_sets(&config);
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
         let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from)?;
-        Ok(Self { generation, config, templates })
+        Ok(Self { generation, config, templates, plugins: Arc::new(Plugins::none()) })
     }
 
     /// What composes with this snapshot's templates.
     #[must_use]
     pub fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, base_url: self.config.base_url.as_deref() }
+        Composer { templates: &self.templates, base_url: self.config.base_url.as_deref(), plugins: &*self.plugins }
     }
 
     /// Folders whose files the snapshot was read from: the configuration's, and the templates'.

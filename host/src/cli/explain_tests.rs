@@ -14,6 +14,7 @@ fn a_text_to_be_read() {
             TraceEntry { filter: "html".to_owned(), verdict: TraceVerdict::Unknown, detail: "x".to_owned() },
         ],
         recipients: vec!["ana@example.org".to_owned(), "bob@example.org".to_owned()],
+        notes: Vec::new(),
     };
     let mut out = Vec::new();
     write_text(&mut out, "analyst", &decision, Some("a\u{1b}[31m")).unwrap();

@@ -27,6 +27,7 @@ use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::mail::{Attachment, NewMail};
+use crate::plugin::Ask;
 use crate::rule::address::Address;
 use crate::rule::{Decision, Delivery, Rule};
 use crate::text;
@@ -35,12 +36,14 @@ use crate::text;
 pub const SUBJECT_LIMIT: usize = 200;
 
 /// What composing needs to know beside the event.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Composer<'a> {
     /// Compiled templates.
     pub templates: &'a Templates,
     /// `[links] base_url`, ending in `/`.
     pub base_url: Option<&'a str>,
+    /// Asked for the sources that `renderers` names.
+    pub plugins: &'a dyn Ask,
 }
 
 /// A mail's content before it has an envelope: what the mails of one event share.

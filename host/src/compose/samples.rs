@@ -120,6 +120,8 @@ fn everything() -> Rule {
         attachments_max_mib: 0,
         notify_if_results_labels: Pattern::off(),
         notify_if_uploads_labels: Pattern::off(),
+        filters: Vec::new(),
+        renderers: Vec::new(),
         template: defaults::TEMPLATE.to_owned(),
         delivery: Delivery::default(),
     }

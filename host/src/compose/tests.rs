@@ -10,8 +10,11 @@ use super::*;
 use crate::compose::view::{Fact, Layout, Outcome};
 use crate::event::line::{LineLimits, admit};
 use crate::event::parse::parse;
+use crate::plugin::registry::Plugins;
 use crate::rule::Verdict;
 use crate::rule::decide::decide;
+
+static NO_PLUGINS: Plugins = Plugins;
 
 fn rule(keys: &str) -> Rule {
     let text = format!(
@@ -55,7 +58,7 @@ impl Site {
     }
 
     fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, base_url: Some("https://v.example/") }
+        Composer { templates: &self.templates, base_url: Some("https://v.example/"), plugins: &NO_PLUGINS }
     }
 
     fn blobs(&self) -> BlobStore {
@@ -68,6 +71,7 @@ impl Site {
             reason: "matches the filters".to_owned(),
             trace: Vec::new(),
             recipients: vec!["ana@example.org".to_owned()],
+            notes: Vec::new(),
         };
         let rows = RowReader::new(Some(Arc::from(self.dir.path())));
         self.composer().draft(rule, event, &decision, &rows, &self.blobs(), now()).unwrap()
@@ -532,6 +536,7 @@ fn a_mail_that_cannot_be_written_becomes_a_short_one() {
         reason: "matches the filters".to_owned(),
         trace: Vec::new(),
         recipients: vec!["ana@example.org".to_owned()],
+        notes: Vec::new(),
     };
     let draft = site.composer().last_resort(&rule, &rich(), &decision, now()).unwrap();
     assert!(draft.text.contains("F.X.H") && draft.text.contains("could not be written as usual"), "{}", draft.text);

@@ -86,6 +86,8 @@ pub(super) fn resolve(
         attachments_max_mib: count(rule.attachments_max_mib, defaults::ATTACHMENTS_MAX_MIB),
         notify_if_results_labels: pattern(rule.notify_if_results_labels, defaults::NOTIFY_IF_RESULTS_LABELS)?,
         notify_if_uploads_labels: pattern(rule.notify_if_uploads_labels, defaults::NOTIFY_IF_UPLOADS_LABELS)?,
+        filters: Vec::new(),
+        renderers: Vec::new(),
         template: template?,
         delivery: rule.delivery.into_value().map_or(Delivery::default(), |choice| choice.0),
     })

@@ -13,6 +13,7 @@ pub mod schema;
 pub mod time;
 
 use std::fmt;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -82,8 +83,11 @@ pub struct FlowCompletion {
     pub artifact_definitions: Option<Vec<ArtifactDefinition>>,
     /// VQL `uploads()`.
     pub uploads: Option<Vec<Upload>>,
-    /// Result rows by `Artifact/Source`, in the order of the event.
-    pub results: Option<IndexMap<String, ResultSet>>,
+    /// Result rows by `Artifact/Source`, in the order of the event. Shared, so that who reads rows for a while can keep
+    /// them without the event.
+    pub results: Option<Arc<IndexMap<String, ResultSet>>>,
+    /// The event as it came, without `results`: the text of a JSON object. For who wants more than the fields above.
+    pub document: Arc<str>,
 }
 
 impl FlowCompletion {

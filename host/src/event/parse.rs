@@ -4,9 +4,10 @@ mod results;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use self::results::Results;
@@ -112,6 +113,8 @@ struct Top<'a> {
     definitions: Option<&'a RawValue>,
     uploads: Option<&'a RawValue>,
     results: Option<IndexMap<String, ResultSet>>,
+    /// Every other field as it came, one after the other, each ended by a comma.
+    document: String,
 }
 
 impl<'de> Deserialize<'de> for Top<'de> {
@@ -131,7 +134,9 @@ impl<'de> Deserialize<'de> for Top<'de> {
                         // Most of a large event: read at once, so that its bytes are passed over once.
                         Results(top.results) = map.next_value()?;
                     } else {
-                        top.take(&key, map.next_value()?);
+                        let value: &'de RawValue = map.next_value()?;
+                        top.note(&key, value).map_err(A::Error::custom)?;
+                        top.take(&key, value);
                     }
                 }
                 Ok(top)
@@ -142,6 +147,15 @@ impl<'de> Deserialize<'de> for Top<'de> {
 }
 
 impl<'a> Top<'a> {
+    /// Adds a field to the document.
+    fn note(&mut self, key: &str, value: &RawValue) -> Result<()> {
+        self.document.push_str(&serde_json::to_string(key)?);
+        self.document.push(':');
+        self.document.push_str(value.get());
+        self.document.push(',');
+        Ok(())
+    }
+
     fn take(&mut self, key: &str, value: &'a RawValue) {
         let field = match key {
             "type" => &mut self.kind,
@@ -173,7 +187,8 @@ impl<'a> Top<'a> {
             hunt: fact(self.hunt, &[Kind::Object], hunt)?.flatten(),
             artifact_definitions: fact(self.definitions, &[Kind::Array, Kind::Object], definitions)?,
             uploads: fact(self.uploads, &[Kind::Array, Kind::Object], uploads)?,
-            results: self.results,
+            results: self.results.map(Arc::new),
+            document: format!("{{{}}}", self.document.trim_end_matches(',')).into(),
         })
     }
 }

@@ -83,7 +83,7 @@ mod tests {
         for (name, _) in samples() {
             let event = sample(name);
             let mut rows = 0;
-            for (source, set) in event.results.iter().flatten() {
+            for (source, set) in event.results.iter().flat_map(|results| results.iter()) {
                 match RowReader::default().open(set) {
                     Ok(stream) => rows += stream.map(Result::unwrap).count() as u64,
                     Err(RowsError::NoFolder(_)) if matches!(set, ResultSet::File(_)) => {}

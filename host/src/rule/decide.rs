@@ -65,7 +65,7 @@ pub fn decide(rule: &Rule, event: &FlowCompletion) -> Decision {
         trace.extend(notes);
         recipients = addresses;
     }
-    Decision { decision, reason, trace, recipients }
+    Decision { decision, reason, trace, recipients, notes: Vec::new() }
 }
 
 /// Flows of the server itself are not what the artifact is about.
@@ -76,6 +76,7 @@ fn of_the_server() -> Decision {
         reason: detail.clone(),
         trace: vec![TraceEntry { filter: "client_id".to_owned(), verdict: TraceVerdict::Fail, detail }],
         recipients: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::address::{Address, Mailbox};
 use self::pattern::Pattern;
+use crate::fragment::Tone;
 
 /// One rule, checked and compiled. Field names are the artifact's parameters in snake_case.
 #[derive(Debug, Clone)]
@@ -78,6 +79,10 @@ pub struct Rule {
     pub notify_if_results_labels: Pattern,
     /// With uploads, such a label or hunt tag always notifies.
     pub notify_if_uploads_labels: Pattern,
+    /// Plugin filters, asked in order after the built-in ones.
+    pub filters: Vec<FilterUse>,
+    /// Which results are shown by a plugin; the last entry that matches a source counts.
+    pub renderers: Vec<RendererUse>,
     /// Template set.
     pub template: String,
     /// One mail for each recipient, or one for all.
@@ -183,6 +188,24 @@ pub struct ResultAttachment {
     pub max_rows: Option<u64>,
 }
 
+/// One entry of `filters`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterUse {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Asked also when a built-in filter has said no (`when = "always"`); only then a `force` counts.
+    pub always: bool,
+}
+
+/// One entry of `renderers`.
+#[derive(Debug, Clone)]
+pub struct RendererUse {
+    /// Matched against `Artifact/Source`.
+    pub source: Pattern,
+    /// Name of the plugin.
+    pub plugin: String,
+}
+
 /// What a rule says of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -206,6 +229,20 @@ pub struct Decision {
     pub trace: Vec<TraceEntry>,
     /// Whom to tell, in order, distinct.
     pub recipients: Vec<String>,
+    /// What plugins want the mail to say, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<PluginNote>,
+}
+
+/// A remark of a plugin, or on one.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PluginNote {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// How it is meant.
+    pub tone: Tone,
+    /// A few sentences.
+    pub text: String,
 }
 
 /// What one filter said.

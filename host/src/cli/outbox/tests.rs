@@ -88,6 +88,7 @@ fn furnished(dir: &Path) -> PathBuf {
                         detail: "not set".into(),
                     }],
                     recipients: mail.recipients.clone(),
+                    notes: Vec::new(),
                 },
                 subject: Some(mail.subject.clone()),
                 mails: vec![mail],

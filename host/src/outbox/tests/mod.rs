@@ -96,6 +96,7 @@ fn outcome(rule: &str, verdict: Verdict, mails: Vec<NewMail>) -> Outcome {
                 detail: "matches".into(),
             }],
             recipients: mails.iter().flat_map(|mail| mail.recipients.clone()).collect(),
+            notes: Vec::new(),
         },
         subject: mails.first().map(|mail| mail.subject.clone()),
         mails,
