@@ -208,7 +208,7 @@ impl Section for Rule {
             filters: fields.take(
                 key(
                     "filters",
-                    "Plugins that have a say, by name, asked in this order after the filters above. Each once.",
+                    "Plugins that have a say, by name, asked in this order after the built-in filters. Each once.",
                 )
                 .default("[]"),
             ),
