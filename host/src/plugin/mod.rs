@@ -7,6 +7,7 @@ mod cache;
 pub mod compile;
 mod engine;
 pub mod error;
+pub mod file;
 mod guest;
 mod health;
 pub mod host;
