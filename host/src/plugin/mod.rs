@@ -53,3 +53,6 @@ pub trait Ask {
     /// When there is no answer.
     fn render(&self, plugin: &str, asked: &Asked<'_>, source: &str) -> Result<Fragment, Trouble>;
 }
+
+#[cfg(test)]
+mod contract_tests;

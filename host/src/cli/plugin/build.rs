@@ -48,11 +48,18 @@ pub fn run(args: &BuildArgs) -> Result<Exit> {
     };
     let output = absolute(&shown)?;
     let Some(beside) = output.parent().filter(|folder| folder.is_dir() && !output.is_dir()) else {
-        return Err(UsageError(format!("{}: cannot be written: its folder is not there, or it is one", shown.display())).into());
+        return Err(UsageError(format!(
+            "{}: cannot be written: its folder is not there, or it is one",
+            shown.display()
+        ))
+        .into());
     };
     let wit = folder.join(&manifest.wit);
     if manifest.language != Language::Rust && !wit.is_dir() {
-        let message = format!("{}: there is no such folder; `wit` in bewit-plugin.toml says where the WIT package is", wit.display());
+        let message = format!(
+            "{}: there is no such folder; `wit` in bewit-plugin.toml says where the WIT package is",
+            wit.display()
+        );
         return Err(UsageError(message).into());
     }
     // In the folder where it will be, so that it can be renamed: whoever watches never sees half a file.
@@ -112,7 +119,13 @@ struct Faces {
 
 impl Faces {
     fn of(component: &[u8]) -> Result<Self> {
-        let DecodedWasm::Component(resolve, world) = wit_component::decode(component).context("the tool's file is no component")? else {
+        // A core module would be decoded, too, as if it showed nothing.
+        if !component.starts_with(b"\0asm\x0d\0\x01\0") {
+            bail!("the tool's file is no component");
+        }
+        let DecodedWasm::Component(resolve, world) =
+            wit_component::decode(component).context("the tool's file is a damaged component")?
+        else {
             bail!("the tool has made a WIT package, not a component");
         };
         let world = resolve.worlds.get(world).context("a component without a world")?;

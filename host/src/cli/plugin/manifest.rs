@@ -41,10 +41,7 @@ impl Manifest {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).map_err(|error| {
-            UsageError(format!(
-                "{}: {error}; `bewit plugin new` makes a project, DIR says where it is",
-                path.display()
-            ))
+            UsageError(format!("{}: {error}; `bewit plugin new` makes a project, DIR says where it is", path.display()))
         })?;
         Ok(Self::parse(&text).map_err(|error| UsageError(format!("{}: {error}", path.display())))?)
     }

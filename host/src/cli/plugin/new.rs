@@ -59,7 +59,10 @@ fn write(folder: &Path, files: &[(String, String)]) -> Result<()> {
     match fs::read_dir(folder) {
         Ok(mut entries) => {
             if entries.next().is_some() {
-                let message = format!("{}: is not empty; nothing has been written. Give another folder with --dir", folder.display());
+                let message = format!(
+                    "{}: is not empty; nothing has been written. Give another folder with --dir",
+                    folder.display()
+                );
                 return Err(UsageError(message).into());
             }
         }

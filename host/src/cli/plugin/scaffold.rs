@@ -97,12 +97,18 @@ pub(super) fn files(name: &str, language: Language, kind: Kind) -> Result<Vec<(S
 /// Puts a project's particulars into a text.
 fn fill(text: &str, name: &str, language: Language, kind: Kind) -> String {
     let (word, wit, source) = match language {
-        Language::Rust => ("rust", "sdk/wit", "`src/lib.rs` is the plugin, `sdk/` the crate that it is written with: a copy, because it is on no registry"),
+        Language::Rust => (
+            "rust",
+            "sdk/wit",
+            "`src/lib.rs` is the plugin, `sdk/` the crate that it is written with: a copy, because it is on no registry",
+        ),
         Language::Js => ("js", "wit", "`src/plugin.js` is the plugin"),
         Language::Python => ("python", "wit", "`src/plugin.py` is the plugin"),
     };
     let (summary, settings, usage) = match kind {
-        Kind::Filter => ("Notes that a machine has a label.", "settings = { label = \"vip\" }", "filters = [\"@name@\"]"),
+        Kind::Filter => {
+            ("Notes that a machine has a label.", "settings = { label = \"vip\" }", "filters = [\"@name@\"]")
+        }
         Kind::Renderer => (
             "Shows the first rows of a source as a table.",
             "settings = { rows = 5 }",
@@ -134,7 +140,8 @@ fn sdk_manifest() -> Result<String> {
         let Some(table) = manifest.get_mut(section).and_then(Value::as_table_mut) else { continue };
         for (key, value) in table.iter_mut() {
             if let Some(inherited) = value.as_table_mut().filter(|table| table.contains_key("workspace")) {
-                let whole = given.and_then(|given| given.get(key)).with_context(|| format!("the workspace has no {key}"))?;
+                let whole =
+                    given.and_then(|given| given.get(key)).with_context(|| format!("the workspace has no {key}"))?;
                 *value = merged(whole.clone(), std::mem::take(inherited));
             }
         }

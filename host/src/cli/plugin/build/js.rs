@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use super::Job;
 
-const MISSING: &str = "JavaScript plugins need Node.js 20 or newer and npm: apt-get install nodejs npm, or https://nodejs.org";
+const MISSING: &str =
+    "JavaScript plugins need Node.js 20 or newer and npm: apt-get install nodejs npm, or https://nodejs.org";
 
 pub(super) fn build(job: &Job<'_>) -> Result<()> {
     let tools = job.tools;

@@ -14,7 +14,8 @@ fn what_is_no_component_is_refused() {
 
 #[test]
 fn a_component_without_the_right_exports_is_no_plugin() {
-    let faces = |exports: &[&str]| Faces { imports: vec![], exports: exports.iter().map(|&name| name.to_owned()).collect() };
+    let faces =
+        |exports: &[&str]| Faces { imports: vec![], exports: exports.iter().map(|&name| name.to_owned()).collect() };
     let both = ["bewit:plugin/about@0.1.0", "bewit:plugin/filter@0.1.0"];
     assert!(faces(&both).check().is_ok());
     for exports in [&both[..1], &both[1..], &[], &["other:plugin/about@0.1.0", "other:plugin/filter@0.1.0"]] {
