@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a terminal is what this program talks to")]
 
 mod peers;
+mod plugins;
 mod steps;
 mod test;
 mod tidy;
@@ -16,6 +17,7 @@ cargo xtask COMMAND
           it needs. --full runs the long forms of the tests; FILTER picks acceptance tests and leaves out all else
   tidy    the rules of ARCHITECTURE.md and this repository that a program can check
   peers   install what the acceptance tests talk to: other people's mail servers, strace, a JSON Schema validator
+  plugins build the stock plugins into target/plugins; installs the compilation target they need
   fault   build the binary with fault points, into target/fault
 ";
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Some("test") => test::run_all(rest),
         Some("tidy") if rest.is_empty() => tidy::run(),
         Some("peers") if rest.is_empty() => peers::install(),
+        Some("plugins") if rest.is_empty() => plugins::build(),
         Some("fault") if rest.is_empty() => test::build_with_faults(),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::steps::{Sections, cargo, program, root, run, target, works};
-use crate::{peers, tidy};
+use crate::{peers, plugins, tidy};
 
 /// Where the binary with fault points is kept, apart from cargo's own: the next build must not replace it.
 fn fault_binary() -> PathBuf {
@@ -63,6 +63,13 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
         // Among them the proofs that an illegal order of SMTP commands does not compile.
         sections.section("documentation tests", || run(cargo().args(["test", "-p", "bewit", "--doc"])));
     }
+    // The acceptance tests need them too.
+    sections.section("plugins", || {
+        if everything {
+            plugins::test()?;
+        }
+        plugins::build()
+    });
     // Last, so that cargo's own closing lines end the run.
     sections.section("acceptance tests", || run(&mut acceptance(&options)));
     sections.finish()
@@ -88,6 +95,7 @@ fn acceptance(options: &Options) -> Command {
     command
         .env("BEWIT_BIN", release_binary())
         .env("BEWIT_FAULT_BIN", fault_binary())
+        .env("BEWIT_PLUGINS", plugins::folder())
         .env("BEWIT_PEERS", peers::folder())
         .env("BEWIT_NEED_PEERS", "true");
     if options.full {

@@ -69,4 +69,6 @@ pub trait Ask {
 }
 
 #[cfg(test)]
+mod contract_tests;
+#[cfg(test)]
 mod tests;
