@@ -21,6 +21,7 @@ pub mod facts;
 pub mod fault;
 pub mod fragment;
 pub mod intake;
+pub mod judge;
 pub mod mail;
 pub mod outbox;
 pub mod pipeline;
