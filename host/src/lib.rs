@@ -26,6 +26,7 @@ pub mod mail;
 pub mod outbox;
 pub mod pipeline;
 pub mod plugin;
+pub mod postponed;
 pub mod reload;
 pub mod rule;
 pub mod snapshot;

@@ -27,7 +27,7 @@ use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::mail::{Attachment, NewMail};
-use crate::plugin::Ask;
+use crate::plugin::{Ask, Trouble};
 use crate::rule::address::Address;
 use crate::rule::{Decision, Delivery, Rule};
 use crate::text;
@@ -98,6 +98,9 @@ pub enum ComposeError {
     /// Composing broke down.
     #[error("an internal error, which is a bug worth reporting")]
     Bug,
+    /// A plugin gave no answer, and the event is to be judged again later.
+    #[error(transparent)]
+    Postponed(#[from] Trouble),
     /// An attachment could not be stored.
     #[error("attachments could not be stored: {0}")]
     Io(#[from] std::io::Error),

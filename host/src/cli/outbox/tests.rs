@@ -9,6 +9,7 @@ use super::*;
 use crate::config::{OutboxConfig, RetryPolicy};
 use crate::event::EventKey;
 use crate::mail::NewMail;
+use crate::outbox::state::State;
 use crate::outbox::{Accepted, Attempt, Content, Outbox, Outcome};
 use crate::rule::{Decision, Throttle, TraceEntry, TraceVerdict, Verdict};
 
@@ -29,7 +30,7 @@ fn the_configuration_is_named_before_or_after() {
     }
     assert_eq!(parse("list").unwrap().config, Path::new("bewit.toml"));
     assert!(matches!(parse("list --state failed,held --state queued").unwrap().command,
-        Command::List { state, .. } if state == [State::Failed, State::Held, State::Queued]));
+        Command::List { state, .. } if state == [State::Failed, State::Held, State::Queued].map(Listed::Recipient)));
 }
 
 #[test]
@@ -70,6 +71,7 @@ fn furnished(dir: &Path) -> PathBuf {
     let event = |number: u32, mail: NewMail| Accepted {
         source: "spool a.jsonl".into(),
         content: Content::Event {
+            held: None,
             key: EventKey {
                 org_id: "root".into(),
                 client_id: format!("C.{number}"),

@@ -108,7 +108,7 @@ fn outcome(rule: &str, verdict: Verdict, mails: Vec<NewMail>) -> Outcome {
 fn event(number: u32, outcomes: Vec<Outcome>) -> Accepted {
     Accepted {
         source: "test".into(),
-        content: Content::Event { key: key(number), digest: format!("digest {number}"), outcomes },
+        content: Content::Event { key: key(number), digest: format!("digest {number}"), outcomes, held: None },
     }
 }
 

@@ -460,7 +460,7 @@ impl World {
                 recipient.state = State::Cancelled;
             }
         }
-        let target = Target { mail: mail.id, position: None };
+        let target = Target::Mail { mail: mail.id, position: None };
         let handled = act(&self.rig.database(), action, &[target], time(now)).await.unwrap().unwrap();
         match &handled[..] {
             [Handled::Done(addresses)] => assert_eq!(*addresses, wanted),
