@@ -18,8 +18,10 @@ use crate::facts::RowReader;
 use crate::fault;
 use crate::intake::{Accept, Batch, Fate, Line};
 use crate::judge::{self, Postponed};
-use crate::outbox::{Accepted, Content, Gathered, Held, Judged, Outbox, OutboxError, Outcome, PutOff, Receipt};
-use crate::rule::{Decision, Rule, Throttle, Verdict};
+use crate::outbox::{
+    Accepted, Content, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
+};
+use crate::rule::{Decision, Rule, Throttle, TraceEntry, Verdict};
 use crate::snapshot::{Current, Snapshot};
 use crate::text::one_line;
 
@@ -180,6 +182,10 @@ fn judge(
             for rule in &ground.snapshot.config.rules {
                 match outcome(ground, rule, &event)? {
                     Judged::Decided(outcome) => outcomes.push(*outcome),
+                    Judged::PutOff(put_off) if line.len() > LINE_LIMIT => {
+                        let reason = format!("{}; the event is too large to be kept and judged again", put_off.reason);
+                        outcomes.push(finished(rule, &event, error(reason, put_off.trace), None, ground.now));
+                    }
                     Judged::PutOff(put_off) => rules.push(put_off),
                 }
             }
@@ -222,9 +228,7 @@ impl Ground<'_> {
 pub(crate) fn outcome(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Judged, OutboxError> {
     let judged = catch_unwind(AssertUnwindSafe(|| judged(ground, rule, event)));
     let judged = judged.unwrap_or_else(|_| {
-        let reason = ComposeError::Bug.to_string();
-        let (trace, recipients, notes) = (Vec::new(), Vec::new(), Vec::new());
-        let decision = Decision { decision: Verdict::Error, reason, trace, recipients, notes };
+        let decision = error(ComposeError::Bug.to_string(), Vec::new());
         Ok(Judged::Decided(Box::new(finished(rule, event, decision, None, ground.now))))
     })?;
     let key = &event.key;
@@ -272,6 +276,10 @@ fn judged(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Ju
         }
     };
     Ok(Judged::Decided(Box::new(finished(rule, event, decision, draft, now))))
+}
+
+fn error(reason: String, trace: Vec<TraceEntry>) -> Decision {
+    Decision { decision: Verdict::Error, reason, trace, recipients: Vec::new(), notes: Vec::new() }
 }
 
 fn put_off(rule: &Rule, postponed: Postponed) -> PutOff {

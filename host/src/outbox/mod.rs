@@ -230,5 +230,5 @@ pub use self::census::Census;
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
 pub use self::postponed::outside::Postponed;
-pub use self::postponed::{ATTEMPTS, Held, Judged, PostponedJob, PutOff, Settled};
+pub use self::postponed::{ATTEMPTS, Held, Judged, LINE_LIMIT, PostponedJob, PutOff, Settled};
 pub use self::store::Outbox;

@@ -23,10 +23,13 @@ use crate::rule::TraceEntry;
 /// Attempts after which a judgement is given up, the first one counted. `give_up` may end it sooner.
 pub const ATTEMPTS: u32 = 8;
 
+/// Most bytes of a line that is kept; of a longer one, what is put off is given up at once.
+pub const LINE_LIMIT: usize = super::content::LIMIT;
+
 /// What is kept of an event that some rules are to judge again.
 #[derive(Debug, Clone)]
 pub struct Held {
-    /// The line as it came.
+    /// The line as it came, at most [`LINE_LIMIT`] bytes.
     pub line: Vec<u8>,
     /// The files of rows that it names, by that name.
     pub files: Vec<(String, BlobRef)>,
