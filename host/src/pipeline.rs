@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::blob::{BlobStore, hex};
-use crate::compose::{self, ComposeError, Draft};
+use crate::compose::{self, ComposeError, Composer, Draft};
 use crate::event::line::LineLimits;
 use crate::event::{self, EventKey, FlowCompletion};
 use crate::facts::RowReader;
@@ -21,6 +21,7 @@ use crate::judge::{self, Postponed};
 use crate::outbox::{
     Accepted, Content, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
 };
+use crate::plugin::Ask;
 use crate::rule::{Decision, Rule, Throttle, TraceEntry, Verdict};
 use crate::snapshot::{Current, Snapshot};
 use crate::text::one_line;
@@ -78,7 +79,7 @@ impl Pipeline {
         let now = Timestamp::now();
         let accepted = on_blocking_thread(move || {
             let rows = RowReader::new(folder);
-            let ground = Ground { snapshot: &snapshot, rows: &rows, blobs: &blobs, now };
+            let ground = Ground { snapshot: &snapshot, plugins: &*snapshot.plugins, rows: &rows, blobs: &blobs, now };
             examined
                 .into_iter()
                 .map(|line| {
@@ -205,8 +206,10 @@ fn judge(
 
 /// What judging an event needs beside the rule and the event.
 pub(crate) struct Ground<'a> {
-    /// Rules, templates and plugins in force.
+    /// Rules and templates in force.
     pub(crate) snapshot: &'a Snapshot,
+    /// Who is asked for plugins.
+    pub(crate) plugins: &'a dyn Ask,
     /// Reads the event's rows.
     pub(crate) rows: &'a RowReader,
     /// Where attachments go.
@@ -246,15 +249,15 @@ pub(crate) fn outcome(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) 
 }
 
 fn judged(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Judged, OutboxError> {
-    let &Ground { snapshot, rows, blobs, now } = ground;
-    let mut decision = match judge::judge(rule, event, rows, now, &*snapshot.plugins) {
+    let &Ground { snapshot, plugins, rows, blobs, now } = ground;
+    let mut decision = match judge::judge(rule, event, rows, now, plugins) {
         Ok(decision) => decision,
         Err(postponed) => return Ok(Judged::PutOff(put_off(rule, postponed))),
     };
     if decision.decision != Verdict::Notify {
         return Ok(Judged::Decided(Box::new(finished(rule, event, decision, None, now))));
     }
-    let composer = snapshot.composer();
+    let composer = Composer { plugins, ..snapshot.composer() };
     let draft = guarded(|| composer.draft(rule, event, &decision, rows, blobs, now)).or_else(|error| match error {
         error @ (ComposeError::Io(_) | ComposeError::Postponed(_)) => Err(error),
         error => {
@@ -330,3 +333,6 @@ fn gather(rule: &Rule, draft: &Draft) -> Option<Gathered> {
 async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, OutboxError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| OutboxError::Stopped(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

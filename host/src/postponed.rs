@@ -23,7 +23,8 @@ pub async fn flush(current: &Current, outbox: &Outbox, now: Timestamp) -> Result
         let work = Arc::clone(&job);
         let judged = tokio::task::spawn_blocking(move || {
             let rows = RowReader::kept(blobs.clone(), work.files.iter().cloned());
-            let ground = Ground { snapshot: &snapshot, rows: &rows, blobs: &blobs, now: Timestamp::now() };
+            let (snapshot, now) = (&*snapshot, Timestamp::now());
+            let ground = Ground { snapshot, plugins: &*snapshot.plugins, rows: &rows, blobs: &blobs, now };
             again(&ground, &work)
         })
         .await
@@ -35,7 +36,7 @@ pub async fn flush(current: &Current, outbox: &Outbox, now: Timestamp) -> Result
 }
 
 /// Judges an event by one rule, both as they are now.
-fn again(ground: &Ground<'_>, job: &PostponedJob) -> Result<Judged, OutboxError> {
+pub(crate) fn again(ground: &Ground<'_>, job: &PostponedJob) -> Result<Judged, OutboxError> {
     let Snapshot { config, .. } = ground.snapshot;
     let cannot =
         |reason| Ok(Judged::PutOff(PutOff { rule: job.rule.clone(), reason, again: false, trace: Vec::new() }));
