@@ -19,15 +19,17 @@ pub(super) enum Listed {
     Postponed,
 }
 
-const ALL: [Listed; State::ALL.len() + 1] = {
-    let mut all = [Listed::Postponed; State::ALL.len() + 1];
-    let mut at = 0;
-    while at < State::ALL.len() {
-        all[at] = Listed::Recipient(State::ALL[at]);
-        at += 1;
-    }
-    all
-};
+const ALL: [Listed; 9] = [
+    Listed::Recipient(State::Queued),
+    Listed::Recipient(State::Sending),
+    Listed::Recipient(State::InData),
+    Listed::Recipient(State::Delivered),
+    Listed::Recipient(State::Deferred),
+    Listed::Recipient(State::Failed),
+    Listed::Recipient(State::Held),
+    Listed::Recipient(State::Cancelled),
+    Listed::Postponed,
+];
 
 impl ValueEnum for Listed {
     fn value_variants<'a>() -> &'a [Self] {
@@ -233,4 +235,15 @@ fn judgement_as_json(line: &Postponed) -> serde_json::Value {
         "next_attempt": line.next.map(|next| next.to_string()),
         "reason": line.reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_can_be_asked_for() {
+        let all: Vec<_> = State::ALL.into_iter().map(Listed::Recipient).chain([Listed::Postponed]).collect();
+        assert_eq!(ALL[..], all[..]);
+    }
 }
