@@ -2,6 +2,7 @@
 //! or from a file beside it.
 
 mod file;
+mod owned;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -12,6 +13,8 @@ use crate::blob::{BlobRef, BlobStore};
 use crate::event::FlowCompletion;
 use crate::event::rows::{Elements, ResultSet, Row};
 use crate::text::Shown;
+
+pub use self::owned::OwnedRows;
 
 /// Why rows could not be read.
 #[derive(Debug, thiserror::Error)]
