@@ -23,10 +23,10 @@ const ALL: [Listed; 9] = [
     Listed::Recipient(State::Queued),
     Listed::Recipient(State::Sending),
     Listed::Recipient(State::InData),
-    Listed::Recipient(State::Delivered),
     Listed::Recipient(State::Deferred),
-    Listed::Recipient(State::Failed),
     Listed::Recipient(State::Held),
+    Listed::Recipient(State::Delivered),
+    Listed::Recipient(State::Failed),
     Listed::Recipient(State::Cancelled),
     Listed::Postponed,
 ];
