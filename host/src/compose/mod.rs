@@ -113,9 +113,9 @@ pub enum ComposeError {
     /// Composing broke down.
     #[error("an internal error, which is a bug worth reporting")]
     Bug,
-    /// A plugin that the rule cannot do without has no answer now.
-    #[error("{0}")]
-    Postponed(Trouble),
+    /// A plugin gave no answer, and the event is to be judged again later.
+    #[error(transparent)]
+    Postponed(#[from] Trouble),
     /// An attachment could not be stored.
     #[error("attachments could not be stored: {0}")]
     Io(#[from] std::io::Error),
