@@ -54,7 +54,7 @@ fn prove(
     examined: Examined,
     load: impl FnOnce(Option<&Path>, &[&str]) -> Result<(), Vec<TemplateError>>,
 ) -> (Option<Config>, Diagnostics) {
-    let Examined { config, mut diagnostics, templates, sets } = examined;
+    let Examined { config, mut diagnostics, templates, sets, .. } = examined;
     let names: Vec<&str> = sets.iter().map(|(name, _)| name.as_str()).collect();
     if let Err(errors) = load(templates.as_deref(), &names) {
         diagnostics.merge(place(Diagnostics::from(errors), path, templates.as_deref(), &sets));

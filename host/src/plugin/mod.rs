@@ -3,8 +3,21 @@
 //! The folder `wit/` is their side of the contract. Everything here is about keeping the promise that a plugin can
 //! neither break, read nor leak anything that was not granted.
 
+mod cache;
+pub mod compile;
+mod engine;
+pub mod error;
+mod guest;
+mod health;
+pub mod host;
+pub mod inspect;
+pub mod loaded;
 pub mod registry;
+mod settings;
 pub mod spec;
+mod v0_1;
+
+pub use self::v0_1::{Description, Setting};
 
 use jiff::Timestamp;
 
@@ -53,3 +66,6 @@ pub trait Ask {
     /// When there is no answer.
     fn render(&self, plugin: &str, asked: &Asked<'_>, source: &str) -> Result<Fragment, Trouble>;
 }
+
+#[cfg(test)]
+mod tests;
