@@ -10,6 +10,7 @@ mod events;
 pub mod explain;
 pub mod import;
 pub mod outbox;
+pub mod plugin;
 mod progress;
 pub mod render;
 pub mod run;
@@ -63,6 +64,7 @@ pub enum Command {
     Render(render::RenderArgs),
     Import(import::ImportArgs),
     Outbox(outbox::OutboxArgs),
+    Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Render(args) => render::run(args),
         Command::Import(args) => import::run(args),
         Command::Outbox(args) => outbox::run(args),
+        Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),

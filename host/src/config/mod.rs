@@ -6,7 +6,6 @@ mod decode;
 mod defaults;
 pub mod diagnostic;
 pub mod load;
-pub mod plugin_file;
 mod raw;
 mod raw_plugin;
 mod raw_rule;

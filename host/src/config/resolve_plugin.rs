@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::decode::{Field, Findings, Span, nearest};
 use super::load::PlacedPlugin;
-use super::plugin_file::{self, FileError};
 use super::raw_plugin::{Filter, LONGEST_NAME, Plugin, PluginLimits, Plugins, Renderer, When, taken_names};
 use super::resolve::Resolver;
 use super::values::{Entry, FilePath, Json, List, Named, OneOf, Word};
 use super::{defaults, values};
+use crate::plugin::file::{self, FileError};
 use crate::plugin::spec::{Instances, Limits, OnFailure, PluginSpec};
 use crate::rule::{FilterUse, RendererUse};
 
@@ -110,7 +110,7 @@ impl Resolver<'_> {
     fn component(&mut self, path: &Field<FilePath>) -> Option<PathBuf> {
         let Field::Given(path, span) = path else { return None };
         let path = self.path(path);
-        self.file(&path, span, plugin_file::component).then_some(path)
+        self.file(&path, span, file::component).then_some(path)
     }
 
     /// The files of a plugin by the names that it uses, if all are there.
@@ -128,7 +128,7 @@ impl Resolver<'_> {
                 continue;
             };
             let path = self.path(&path);
-            whole &= self.file(&path, &span, plugin_file::granted);
+            whole &= self.file(&path, &span, file::granted);
             granted.insert(name, path);
         }
         whole.then_some(granted)

@@ -11,7 +11,7 @@ use wasmtime::{Config, Engine as Wasmtime, InstanceAllocationStrategy, PoolingAl
 const TICK: Duration = Duration::from_millis(10);
 /// Native stack of a guest. Threads that call guests have 2 MiB; what is left is the host functions'.
 const STACK: usize = 1024 * 1024;
-/// Most bytes of an instance's memories; the configuration allows no higher limit.
+/// Most bytes of one memory; the configuration allows no higher limit for an instance.
 const MOST_MEMORY: u64 = 1 << 30;
 /// Instances at a time, of all plugins together.
 const INSTANCES: u32 = 256;

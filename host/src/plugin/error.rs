@@ -1,6 +1,5 @@
 //! What can go wrong with a plugin: when, what, and what to do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What was being done.
@@ -57,13 +56,8 @@ pub struct PluginError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
     /// A file could not be read.
-    #[error("{}: {reason}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's word, or what is wrong with it.
-        reason: String,
-    },
+    #[error("{0}")]
+    Unreadable(String),
     /// Not what `sha256` pins.
     #[error("its SHA-256 is {found}, and `sha256` says {wanted}")]
     OtherBytes {
@@ -164,7 +158,7 @@ impl ErrorKind {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Unreadable { .. } => "unreadable",
+            Self::Unreadable(_) => "unreadable",
             Self::OtherBytes { .. } => "other_bytes",
             Self::NotAComponent(_) => "not_a_component",
             Self::NotGranted(_) => "not_granted",

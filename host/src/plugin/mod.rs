@@ -7,6 +7,7 @@ mod cache;
 pub mod compile;
 mod engine;
 pub mod error;
+pub mod file;
 mod guest;
 mod health;
 pub mod host;
@@ -67,5 +68,7 @@ pub trait Ask {
     fn render(&self, plugin: &str, asked: &Asked<'_>, source: &str) -> Result<Fragment, Trouble>;
 }
 
+#[cfg(test)]
+mod contract_tests;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{ErrorKind, Phase, PluginError};
+use super::file::{self, FileError};
 use super::guest::Granted;
 use super::host::{Bytes, Host, HostOptions};
 use super::loaded::{Plugin, PluginCensus};
@@ -14,11 +15,6 @@ use super::spec::{OnFailure, PluginSpec};
 use super::v0_1::Linked;
 use super::{Ask, Asked, Trouble, inspect};
 use crate::fragment::{Fragment, Verdict};
-
-/// Bytes of a component.
-pub const MOST_BYTES: u64 = 64 << 20;
-/// Bytes of a granted file.
-pub const MOST_FILE: u64 = 16 << 20;
 
 /// The plugins of a snapshot. Never changed; the next snapshot takes over what is the same.
 #[derive(Debug, Default)]
@@ -111,7 +107,8 @@ fn trouble(plugin: &Plugin, error: PluginError) -> Trouble {
 
 fn load(spec: &PluginSpec, host: &Arc<Host>, before: Option<&Plugins>) -> Result<Arc<Plugin>, PluginError> {
     // The bytes are read once: what is hashed is what is compiled.
-    let bytes = Bytes::new(read(&spec.path, MOST_BYTES).map_err(|kind| error(spec, Phase::Read, kind))?);
+    let bytes = read(&spec.path, file::component(&spec.path), file::LARGEST_COMPONENT);
+    let bytes = Bytes::new(bytes.map_err(|kind| error(spec, Phase::Read, kind))?);
     if let Some(wanted) = spec.sha256.as_ref().filter(|wanted| **wanted != bytes.sha256) {
         let kind = ErrorKind::OtherBytes { found: bytes.sha256, wanted: wanted.clone() };
         return Err(error(spec, Phase::Read, kind));
@@ -147,26 +144,25 @@ fn granted(spec: &PluginSpec) -> Result<Granted, PluginError> {
         .map_err(|problem| error(spec, Phase::Read, ErrorKind::Settings(vec![problem.to_string()])))?;
     let mut files = BTreeMap::new();
     for (name, path) in &spec.files {
-        let bytes = read(path, MOST_FILE).map_err(|kind| error(spec, Phase::Read, kind))?;
+        let bytes = read(path, file::granted(path), file::LARGEST_GRANTED);
+        let bytes = bytes.map_err(|kind| error(spec, Phase::Read, kind))?;
         let text = String::from_utf8(bytes).map_err(|problem| {
-            let reason = format!("not UTF-8 text: {}", problem.utf8_error());
-            error(spec, Phase::Read, ErrorKind::Unreadable { path: path.clone(), reason })
+            let reason = format!("{} is not UTF-8 text: {}", path.display(), problem.utf8_error());
+            error(spec, Phase::Read, ErrorKind::Unreadable(reason))
         })?;
         files.insert(name.clone(), text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text));
     }
     Ok(Granted { settings, files })
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, ErrorKind> {
-    let unreadable = |reason: String| ErrorKind::Unreadable { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return Err(unreadable("not a regular file".to_owned()));
-    }
+/// Reads an opened file, which may grow meanwhile.
+fn read(path: &Path, opened: Result<File, FileError>, most: u64) -> Result<Vec<u8>, ErrorKind> {
+    let unreadable = |reason: String| ErrorKind::Unreadable(format!("{} {reason}", path.display()));
+    let file = opened.map_err(|error| ErrorKind::Unreadable(error.message))?;
     let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     if bytes.len() as u64 > most {
-        return Err(unreadable(format!("larger than {} MiB", most >> 20)));
+        return Err(unreadable(format!("is larger than {} MiB", most >> 20)));
     }
     Ok(bytes)
 }
