@@ -53,6 +53,35 @@ pub struct Fragment {
     pub attachments: Vec<File>,
 }
 
+impl Fragment {
+    /// Bytes of its texts and files.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let blocks: usize = self.blocks.iter().map(Block::size).sum();
+        let files: usize = self.attachments.iter().map(|file| file.name.len() + file.data.len()).sum();
+        (self.title.len() + blocks + files) as u64
+    }
+}
+
+impl Block {
+    fn size(&self) -> usize {
+        match self {
+            Self::Heading(text) | Self::Paragraph(text) => text.len(),
+            Self::Facts(facts) => facts.iter().map(|(label, value)| label.len() + value.len()).sum(),
+            Self::Table(table) => {
+                let names: usize = table.columns.iter().map(|column| column.name.len()).sum();
+                names + table.rows.iter().flatten().map(String::len).sum::<usize>()
+            }
+            Self::Code { caption, text } => caption.len() + text.len(),
+            Self::Bars(bars) => {
+                bars.caption.len() + bars.items.iter().map(|bar| bar.label.len() + bar.text.len()).sum::<usize>()
+            }
+            Self::Badge(note) | Self::Note(note) => note.text.len(),
+            Self::Image(image) => image.data.len() + image.alternative.len(),
+        }
+    }
+}
+
 /// A part of a fragment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Block {

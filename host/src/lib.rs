@@ -19,6 +19,7 @@ pub mod digests;
 pub mod event;
 pub mod facts;
 pub mod fault;
+pub mod findings;
 pub mod fragment;
 pub mod intake;
 pub mod mail;

@@ -1,6 +1,7 @@
 //! Reload: a saved file or SIGHUP builds a new snapshot aside; it is proved, then swapped in one place. The last good
 //! one stays on any failure, and the log says why, once.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Reloader {
     current: Current,
     /// What the snapshot in force, or the last refused attempt, was read from.
     seen: String,
+    /// What was wrong at the last attempt, if it was refused.
+    refused: Option<String>,
     /// Told of each swap.
     swapped: watch::Sender<u64>,
 }
@@ -33,7 +36,8 @@ impl Reloader {
     #[must_use]
     pub fn new(config_file: PathBuf, current: Current) -> Self {
         let generation = current.load().generation;
-        let mut reloader = Self { config_file, current, seen: String::new(), swapped: watch::Sender::new(generation) };
+        let mut reloader =
+            Self { config_file, current, seen: String::new(), refused: None, swapped: watch::Sender::new(generation) };
         reloader.seen = reloader.fingerprint();
         reloader
     }
@@ -70,6 +74,8 @@ impl Reloader {
     /// One look: waits until the files are the same twice, then reloads if they differ from what was last read.
     async fn look(&mut self, forced: bool) {
         let mut before = self.fingerprint();
+        // What was refused may have been mended in a file that no snapshot in force knows of.
+        let forced = forced || self.refused.is_some();
         if before == self.seen && !forced {
             return;
         }
@@ -90,26 +96,35 @@ impl Reloader {
         self.reload().await;
     }
 
-    async fn reload(&self) {
+    async fn reload(&mut self) {
         let old = self.current.load_full();
         let path = self.config_file.clone();
-        let generation = old.generation + 1;
-        let built = tokio::task::spawn_blocking(move || Snapshot::load(&path, generation)).await;
+        let (before, generation) = (Arc::clone(&old), old.generation + 1);
+        let built = tokio::task::spawn_blocking(move || Snapshot::reload(&path, &before)).await;
         match built {
             Ok(Ok(new)) => {
                 for key in unreloadable(&old, &new) {
                     tracing::warn!(key, "this setting was changed, but takes effect only at the next start");
                 }
-                tracing::info!(generation, rules = new.config.rules.len(), "configuration and templates reloaded");
+                tracing::info!(
+                    generation,
+                    rules = new.config.rules.len(),
+                    plugins = new.config.plugins.len(),
+                    "configuration, templates and plugins reloaded"
+                );
                 self.current.store(Arc::new(new));
+                self.refused = None;
                 self.swapped.send_replace(generation);
             }
             Ok(Err(findings)) => {
-                let in_force = old.generation;
-                tracing::error!(
-                    generation = in_force,
-                    "reload refused, the last good configuration stays:\n{findings}"
-                );
+                let (in_force, findings) = (old.generation, findings.to_string());
+                if self.refused.as_ref() != Some(&findings) {
+                    tracing::error!(
+                        generation = in_force,
+                        "reload refused, the last good configuration stays:\n{findings}"
+                    );
+                }
+                self.refused = Some(findings);
             }
             Err(error) => tracing::error!(%error, "reload failed, the last good configuration stays"),
         }
@@ -127,7 +142,25 @@ impl Reloader {
                 feed(&mut hash, file);
             }
         }
+        for spec in &self.current.load().config.plugins {
+            for file in [&spec.path].into_iter().chain(spec.files.values()) {
+                stamp(&mut hash, file);
+            }
+        }
         crate::blob::hex(&hash.finalize())
+    }
+}
+
+/// Adds what the file system knows of a file: plugins are too large to be read at each look. A change of content changes
+/// `ctime`, which nobody can set back.
+fn stamp(hash: &mut Sha256, file: &Path) {
+    hash.update(file.as_os_str().as_encoded_bytes());
+    hash.update([0]);
+    if let Ok(found) = std::fs::metadata(file) {
+        let (seconds, nanoseconds) = (found.ctime(), found.ctime_nsec());
+        for number in [found.dev(), found.ino(), found.len(), seconds.cast_unsigned(), nanoseconds.cast_unsigned()] {
+            hash.update(number.to_le_bytes());
+        }
     }
 }
 

@@ -11,7 +11,9 @@ use crate::compose::Composer;
 use crate::compose::templates::{TemplateError, Templates};
 use crate::config::Config;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
-use crate::config::load;
+use crate::config::load::{self, PlacedPlugin, Proof};
+use crate::findings::{Places, misused};
+use crate::plugin::host::HostOptions;
 use crate::plugin::registry::Plugins;
 
 /// One generation of the configuration.
@@ -35,19 +37,65 @@ impl Snapshot {
     ///
     /// # Errors
     /// Every finding of one run, of the configuration and of the templates.
-    pub fn load(path: &Path, generation: u64) -> Result<Self, Diagnostics> {
-        Self::build(load::load(path)?, generation)
+    pub fn load(path: &Path) -> Result<Self, Diagnostics> {
+        Self::read(path, None)
+    }
+
+    /// The next generation, from the same file. What has not changed of the plugins is taken over.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub fn reload(path: &Path, before: &Self) -> Result<Self, Diagnostics> {
+        Self::read(path, Some(before))
+    }
+
+    fn read(path: &Path, before: Option<&Self>) -> Result<Self, Diagnostics> {
+        let mut examined = load::examine(path, Proof::Files);
+        let placed = std::mem::take(&mut examined.plugins);
+        let sources = examined.diagnostics.sources.clone();
+        let config = examined.into_result()?;
+        Self::make(config, Some((path, &placed)), before).map_err(|mut found| {
+            found.merge(Diagnostics { findings: Vec::new(), sources });
+            found
+        })
     }
 
     /// Builds a snapshot from a resolved configuration.
     ///
     /// # Errors
-    /// Every broken template.
-    pub fn build(config: Config, generation: u64) -> Result<Self, Diagnostics> {
+    /// Every broken template and plugin.
+    pub fn build(config: Config) -> Result<Self, Diagnostics> {
+        Self::make(config, None, None)
+    }
+
+    fn make(
+        config: Config,
+        file: Option<(&Path, &[PlacedPlugin])>,
+        before: Option<&Self>,
+    ) -> Result<Self, Diagnostics> {
         let sets = template_sets(&config);
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from)?;
-        Ok(Self { generation, config, templates, plugins: Arc::new(Plugins::none()) })
+        let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from);
+        let name = file.map(|(path, _)| path.display().to_string()).unwrap_or_default();
+        let places = Places { file: &name, plugins: file.map(|(_, placed)| placed).unwrap_or_default() };
+        let before_plugins = before.map(|before| &*before.plugins);
+        let plugins = Plugins::load(&config.plugins, &HostOptions::usual(), before_plugins)
+            .map_err(|errors| places.errors(&errors))
+            .and_then(|plugins| match misused(&plugins, &config.rules) {
+                misuses if misuses.is_empty() => Ok(plugins),
+                misuses => Err(places.misuses(&misuses)),
+            });
+        match (templates, plugins) {
+            (Ok(templates), Ok(plugins)) => {
+                let generation = before.map_or(1, |before| before.generation + 1);
+                Ok(Self { generation, config, templates, plugins: Arc::new(plugins) })
+            }
+            (Err(mut found), Err(more)) => {
+                found.merge(more);
+                Err(found)
+            }
+            (Err(found), Ok(_)) | (Ok(_), Err(found)) => Err(found),
+        }
     }
 
     /// What composes with this snapshot's templates.
@@ -56,12 +104,18 @@ impl Snapshot {
         Composer { templates: &self.templates, base_url: self.config.base_url.as_deref(), plugins: &*self.plugins }
     }
 
-    /// Folders whose files the snapshot was read from: the configuration's, and the templates'.
+    /// Folders whose files the snapshot was read from: the configuration's, the templates' and the plugins'.
     #[must_use]
     pub fn folders(&self, config_file: &Path) -> Vec<PathBuf> {
         let parent = config_file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut folders = vec![parent.to_owned()];
         folders.extend(self.config.templates.clone());
+        for spec in &self.config.plugins {
+            let files = [&spec.path].into_iter().chain(spec.files.values());
+            folders.extend(files.filter_map(|file| Some(file.parent()?.to_owned())));
+        }
+        folders.sort();
+        folders.dedup();
         folders
     }
 }

@@ -9,9 +9,13 @@ use clap::Args;
 use super::{ConfigArgs, Exit, output};
 use crate::compose::templates::{TemplateError, Templates};
 use crate::config::diagnostic::{Diagnostics, Severity};
-use crate::config::load::{self, Examined, Proof};
+use crate::config::load::{self, Examined, PlacedPlugin, Proof};
 use crate::config::units::show_duration;
 use crate::config::{Config, TlsMode, Transport};
+use crate::findings::{Places, misused};
+use crate::plugin::host::HostOptions;
+use crate::plugin::registry::Plugins;
+use crate::plugin::spec::PluginSpec;
 use crate::rule::{Rule, Throttle};
 
 /// Prove configuration, templates and secrets; report every error in one run
@@ -30,8 +34,10 @@ pub struct CheckArgs {
 /// When standard output is gone.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let path = args.config.config;
-    let (config, diagnostics) =
-        prove(&path, load::examine(&path, Proof::Everything), |folder, sets| Templates::load(folder, sets).map(|_| ()));
+    let examined = load::examine(&path, Proof::Everything);
+    let (placed, rules) = (examined.plugins.clone(), examined.config.as_ref().map(|config| config.rules.clone()));
+    let (config, mut diagnostics) = prove(&path, examined, |folder, sets| Templates::load(folder, sets).map(|_| ()));
+    let plugins = prove_plugins(&path, &placed, &rules.unwrap_or_default(), &mut diagnostics);
     if !diagnostics.findings.is_empty() {
         let colour =
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -40,11 +46,28 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     match config {
         Some(config) if diagnostics.errors() == 0 => {
             let mut out = output::stdout();
-            out.write_all(summary(&config).as_bytes())?;
+            out.write_all(summary(&config, &plugins).as_bytes())?;
             out.flush()?;
             Ok(Exit::Done)
         }
         _ => Ok(Exit::Usage),
+    }
+}
+
+/// Loads the plugins, also those of a file with errors elsewhere, and adds what is wrong with them.
+fn prove_plugins(path: &Path, placed: &[PlacedPlugin], rules: &[Rule], diagnostics: &mut Diagnostics) -> Plugins {
+    let specs: Vec<PluginSpec> = placed.iter().map(|placed| placed.spec.clone()).collect();
+    let name = path.display().to_string();
+    let places = Places { file: &name, plugins: placed };
+    match Plugins::load(&specs, &HostOptions::usual(), None) {
+        Ok(plugins) => {
+            diagnostics.merge(places.misuses(&misused(&plugins, rules)));
+            plugins
+        }
+        Err(errors) => {
+            diagnostics.merge(places.errors(&errors));
+            Plugins::none()
+        }
     }
 }
 
@@ -54,7 +77,7 @@ fn prove(
     examined: Examined,
     load: impl FnOnce(Option<&Path>, &[&str]) -> Result<(), Vec<TemplateError>>,
 ) -> (Option<Config>, Diagnostics) {
-    let Examined { config, mut diagnostics, templates, sets } = examined;
+    let Examined { config, mut diagnostics, templates, sets, .. } = examined;
     let names: Vec<&str> = sets.iter().map(|(name, _)| name.as_str()).collect();
     if let Err(errors) = load(templates.as_deref(), &names) {
         diagnostics.merge(place(Diagnostics::from(errors), path, templates.as_deref(), &sets));
@@ -102,8 +125,8 @@ fn place(
     placed
 }
 
-/// A line for the way mail goes, one for each rule, and `ok`.
-fn summary(config: &Config) -> String {
+/// A line for the way mail goes, one for each plugin and rule, and `ok`.
+fn summary(config: &Config, plugins: &Plugins) -> String {
     let mut out = String::new();
     let mail = match &config.transport {
         Transport::Mailbox(path) => format!("into the folder {}", path.display()),
@@ -118,6 +141,17 @@ fn summary(config: &Config) -> String {
         }
     };
     out.push_str(&format!("mail goes {mail}\n"));
+    for plugin in plugins.iter() {
+        let described = plugin.description();
+        let kept = if plugin.keeps_instances() { ", kept between calls" } else { "" };
+        out.push_str(&format!(
+            "plugin {}: {} {}, {}{kept}\n",
+            plugin.spec().name,
+            described.name,
+            described.version,
+            plugin.shape().worlds().join(" and ")
+        ));
+    }
     for rule in &config.rules {
         out.push_str(&format!("rule {}: {}\n", rule.name, describe(rule)));
     }
@@ -166,7 +200,7 @@ mod tests {
             Ok(())
         });
         assert!(diagnostics.findings.is_empty(), "{diagnostics}");
-        insta::assert_snapshot!(summary(&config.unwrap()), @r"
+        insta::assert_snapshot!(summary(&config.unwrap(), &Plugins::none()), @r"
         mail goes into the folder /etc/bewit/mail
         rule one: tells a@example.org; one mail in 10 s, the rest gathered; template own
         ok

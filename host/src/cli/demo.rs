@@ -55,7 +55,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let mailbox = prepare(&args.out)?;
     let state = tempfile::tempdir().context("no temporary folder for the demo's outbox")?;
     let config = configuration(&args, &mailbox, state.path())?;
-    let snapshot = Snapshot::build(config, 1)?;
+    let snapshot = Snapshot::build(config)?;
 
     let told: Arc<Mutex<Vec<Told>>> = Arc::default();
     let seen = Arc::clone(&told);

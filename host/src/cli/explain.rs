@@ -41,7 +41,7 @@ pub struct ExplainArgs {
 /// When the configuration is broken or has no rules, or a file cannot be read: exit code 2.
 pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config.config)?;
-    let snapshot = Snapshot::build(config, 1)?;
+    let snapshot = Snapshot::build(config)?;
     let progress = Progress::start("events explained", io::stdout().is_terminal());
     let mut work = Work {
         rules: &snapshot.config.rules,

@@ -79,7 +79,7 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     if !config.rules.iter().any(|rule| wanted(&rule)) {
         return Err(no_rule(&args, &config.rules).into());
     }
-    let snapshot = Snapshot::build(config, 1)?;
+    let snapshot = Snapshot::build(config)?;
     let scratch = tempfile::tempdir().context("no temporary folder for attachments")?;
     let blobs = BlobStore::open(scratch.path()).context("no temporary folder for attachments")?;
     if let Some(dir) = &args.out {

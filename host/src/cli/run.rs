@@ -27,7 +27,7 @@ pub struct RunArgs {
 /// # Errors
 /// A wrong configuration, or an outbox that cannot be used.
 pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
-    let snapshot = Snapshot::load(&args.config.config, 1)?;
+    let snapshot = Snapshot::load(&args.config.config)?;
     allow_files();
     if snapshot.config.rules.is_empty() {
         tracing::warn!("no [[rule]]: events are taken in, and nobody is told");

@@ -14,8 +14,6 @@ use crate::plugin::registry::Plugins;
 use crate::rule::Verdict;
 use crate::rule::decide::decide;
 
-static NO_PLUGINS: Plugins = Plugins;
-
 fn rule(keys: &str) -> Rule {
     let text = format!(
         "[smtp]\nmailbox = \"mail\"\nfrom = \"Bewit <bewit@example.org>\"\n[outbox]\nurl = \"sqlite:b.db\"\n\
@@ -50,15 +48,20 @@ fn now() -> Timestamp {
 struct Site {
     templates: Templates,
     dir: tempfile::TempDir,
+    plugins: Plugins,
 }
 
 impl Site {
     fn new() -> Self {
-        Self { templates: Templates::load(None, &[]).unwrap(), dir: tempfile::tempdir().unwrap() }
+        Self {
+            templates: Templates::load(None, &[]).unwrap(),
+            dir: tempfile::tempdir().unwrap(),
+            plugins: Plugins::none(),
+        }
     }
 
     fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, base_url: Some("https://v.example/"), plugins: &NO_PLUGINS }
+        Composer { templates: &self.templates, base_url: Some("https://v.example/"), plugins: &self.plugins }
     }
 
     fn blobs(&self) -> BlobStore {
@@ -387,7 +390,7 @@ fn a_template_that_fails_on_real_data_does_not_cost_the_mail() {
     let dir = tempfile::tempdir().unwrap();
     let text = "{% if host == 'ws.example' %}{{ nothing }}{% endif %}own layout";
     std::fs::write(dir.path().join("flow-completion.txt.j2"), text).unwrap();
-    let site = Site { templates: Templates::load(Some(dir.path()), &[]).unwrap(), dir: tempfile::tempdir().unwrap() };
+    let site = Site { templates: Templates::load(Some(dir.path()), &[]).unwrap(), ..Site::new() };
     assert!(site.draft(&rule(""), &rich()).text.contains("Client collection finished"));
     assert_eq!(site.draft(&rule(""), &results(json!({}))).text, "own layout\n");
 }

@@ -86,6 +86,15 @@ impl<T> Field<T> {
         self.into_value().unwrap_or(default)
     }
 
+    /// The value or, if the key is not in the file, another; `None` if it is wrong.
+    pub(super) fn unless_wrong(self, default: T) -> Option<T> {
+        match self {
+            Self::Given(value, _) => Some(value),
+            Self::Absent => Some(default),
+            Self::Wrong(_) => None,
+        }
+    }
+
     /// Where it stands, good or not.
     pub(super) fn span(&self) -> Option<Span> {
         match self {

@@ -8,6 +8,7 @@ use super::Config;
 use super::decode::{Findings, Span, section};
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::{raw, resolve, secret, syntax};
+use crate::plugin::spec::PluginSpec;
 
 /// The stock configuration, as shipped beside the program.
 pub const STOCK: &str = include_str!("../../../bewit.toml");
@@ -38,6 +39,38 @@ pub struct Examined {
     pub templates: Option<PathBuf>,
     /// Template sets that rules name, each once, with the byte range in the file where the first rule names it.
     pub sets: Vec<(String, Option<Span>)>,
+    /// Plugins in which nothing is wrong so far, in file order: their files are there, but have not been read.
+    pub plugins: Vec<PlacedPlugin>,
+}
+
+/// A plugin and where its parts stand in the file, as byte ranges: for findings about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlacedPlugin {
+    /// What is wanted of it.
+    pub spec: PluginSpec,
+    /// NAME in `[plugins.NAME]`.
+    pub name: Span,
+    /// The value of `path`.
+    pub path: Span,
+    /// The value of `sha256`, if there is one.
+    pub sha256: Option<Span>,
+    /// The keys of `settings`.
+    pub settings: Vec<(String, Span)>,
+    /// The names in `files`.
+    pub files: Vec<(String, Span)>,
+    /// Where a rule first names it in `filters`.
+    pub filter: Option<Span>,
+    /// Where a rule first names it in `renderers`.
+    pub renderer: Option<Span>,
+}
+
+impl PlacedPlugin {
+    /// Where a key of `settings` stands, or else a name in `files`, or else the plugin's own name.
+    #[must_use]
+    pub fn place(&self, key: &str) -> Span {
+        let mut named = self.settings.iter().chain(&self.files);
+        named.find(|(name, _)| name == key).map_or_else(|| self.name.clone(), |(_, span)| span.clone())
+    }
 }
 
 /// Reads and resolves a configuration file. Relative paths start at its folder. Secrets and roots are proved to be
@@ -82,6 +115,7 @@ pub fn examine(path: &Path, proof: Proof) -> Examined {
                 diagnostics: Diagnostics { findings: vec![finding], sources: Vec::new() },
                 templates: None,
                 sets: Vec::new(),
+                plugins: Vec::new(),
             }
         }
     }
@@ -110,6 +144,7 @@ pub fn examine_text(text: &str, name: &str, base: &Path, proof: Proof) -> Examin
         diagnostics,
         templates: resolved.templates,
         sets: resolved.sets,
+        plugins: resolved.plugins,
     }
 }
 

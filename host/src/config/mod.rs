@@ -7,8 +7,10 @@ mod defaults;
 pub mod diagnostic;
 pub mod load;
 mod raw;
+mod raw_plugin;
 mod raw_rule;
 mod resolve;
+mod resolve_plugin;
 mod resolve_rule;
 mod resolve_smtp;
 pub mod schema;
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use self::secret::Secret;
 use crate::event::line::LineLimits;
+use crate::plugin::spec::PluginSpec;
 use crate::rule::Rule;
 use crate::rule::address::Mailbox;
 
@@ -51,6 +54,8 @@ pub struct Config {
     pub templates: Option<PathBuf>,
     /// `[web] listen`
     pub web: Option<SocketAddr>,
+    /// `[plugins.NAME]`, in file order, names unique. Every plugin that a rule names is there.
+    pub plugins: Vec<PluginSpec>,
     /// In file order, names unique.
     pub rules: Vec<Rule>,
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::decode::{Field, Fields, Section, key};
+use super::raw_plugin::Plugins;
 use super::raw_rule::Rule;
 use super::values::{Argv, Choice, FilePath, Int, List, OneOf, Sender, Size, Wait, Word};
 use super::{Mechanism, OnAmbiguous, TlsMode};
@@ -18,6 +19,7 @@ pub(super) struct File {
     pub(super) links: Field<Links>,
     pub(super) templates: Field<Templates>,
     pub(super) web: Field<Web>,
+    pub(super) plugins: Field<Plugins>,
     pub(super) rules: Field<List<Rule>>,
 }
 
@@ -33,10 +35,10 @@ impl Section for File {
             links: fields.take(key("links", Links::DOC)),
             templates: fields.take(key("templates", Templates::DOC)),
             web: fields.take(key("web", Web::DOC)),
+            plugins: fields.take(key("plugins", Plugins::DOC)),
             rules: fields.take(key("rule", Rule::DOC)),
         };
         fields.later(&["velociraptor"], "events are not pulled from a live server yet");
-        fields.later(&["plugins"], "there are no plugins yet");
         file
     }
 }

@@ -2,6 +2,7 @@
 //! in snake_case or as Velociraptor spells it, and what Bewit adds.
 
 use super::decode::{Field, Fields, Section, Span, key};
+use super::raw_plugin::{Filter, Renderer};
 use super::values::{AnyInt, Choice, Interval, List, OneOf, Sender, Word};
 use crate::rule::address::Address;
 use crate::rule::pattern::Pattern;
@@ -39,6 +40,8 @@ pub(super) struct Rule {
     pub(super) attachments_max_mib: Field<AnyInt>,
     pub(super) notify_if_results_labels: Field<Pattern>,
     pub(super) notify_if_uploads_labels: Field<Pattern>,
+    pub(super) filters: Field<List<Filter>>,
+    pub(super) renderers: Field<List<Renderer>>,
     pub(super) template: Field<Word>,
     pub(super) delivery: Field<OneOf<Delivery>>,
 }
@@ -49,7 +52,6 @@ impl Section for Rule {
         "Who is told of which events, and what the mail shows. Any number of rules run side by side.";
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
-        fields.later(&["filters", "renderers"], "there are no plugins yet");
         fields.refuse(
             &["secret", "Secret"],
             "`{}` is no key of a rule",
@@ -202,6 +204,20 @@ impl Section for Rule {
                 )
                 .alias("NotifyIfUploadsLabels")
                 .default("\"^notify_uploads$\""),
+            ),
+            filters: fields.take(
+                key(
+                    "filters",
+                    "Plugins that have a say, by name, asked in this order after the built-in filters. Each once.",
+                )
+                .default("[]"),
+            ),
+            renderers: fields.take(
+                key(
+                    "renderers",
+                    "Results that plugins show instead of a table; the last entry that matches a source counts.",
+                )
+                .default("[]"),
             ),
             template: fields.take(
                 key("template", "Template set: NAME of NAME.subject.j2, NAME.html.j2, NAME.txt.j2.")

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::decode::{Field, Findings, Span};
-use super::load::Proof;
+use super::load::{PlacedPlugin, Proof};
 use super::raw::{self, SecretKeys};
 use super::secret::Secret;
 use super::values::FilePath;
@@ -19,6 +19,8 @@ pub(super) struct Resolved {
     pub(super) templates: Option<PathBuf>,
     /// Template sets that rules name, each once.
     pub(super) sets: Vec<(String, Option<Span>)>,
+    /// Plugins in which nothing is wrong.
+    pub(super) plugins: Vec<PlacedPlugin>,
 }
 
 /// What resolving every section needs.
@@ -50,6 +52,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
     let base_url = file.links.into_value().and_then(|links| resolver.base_url(links.base_url));
     let templates = file.templates.into_value().and_then(|templates| resolver.templates(templates.path));
     let web = file.web.into_value().and_then(|web| web.listen.into_value());
+    let (mut plugins, mut plugin_names) = resolver.plugins(file.plugins);
 
     let findings = resolver.findings;
     if no_intake {
@@ -81,8 +84,9 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
         if resolve_rule::is_set_name(&set) && !sets.iter().any(|(known, _)| *known == set) {
             sets.push((set, span));
         }
-        resolved.extend(resolve_rule::resolve(rule, from.as_ref(), from_known, findings));
+        resolved.extend(resolve_rule::resolve(rule, from.as_ref(), from_known, &mut plugin_names, findings));
     }
+    plugin_names.place(&mut plugins, findings);
     let config = smtp.and_then(|(transport, retry)| {
         Some(Config {
             transport: transport?,
@@ -95,10 +99,11 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
             base_url,
             templates: templates.clone(),
             web,
+            plugins: plugins.iter().map(|plugin| plugin.spec.clone()).collect(),
             rules: resolved,
         })
     });
-    Resolved { config, templates, sets }
+    Resolved { config, templates, sets, plugins }
 }
 
 impl Resolver<'_> {

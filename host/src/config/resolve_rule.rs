@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::decode::{Field, Findings, Span};
 use super::raw_rule::{self, Failure};
+use super::resolve_plugin::Names;
 use super::values::{AnyInt, Choice, List, OneOf};
 use crate::rule::address::{Address, Mailbox};
 use crate::rule::defaults;
@@ -25,6 +26,7 @@ pub(super) fn resolve(
     rule: raw_rule::Rule,
     from: Option<&Mailbox>,
     from_known: bool,
+    plugins: &mut Names,
     findings: &mut Findings,
 ) -> Option<Rule> {
     let name = rule.name.get().map(|name| name.0.clone());
@@ -36,6 +38,8 @@ pub(super) fn resolve(
     let tables = tables.filter_map(|table| result_table(table, findings)).collect();
     let attachments = rule.include_result_attachment_from.or(List::default()).into_values();
     let attachments = attachments.filter_map(result_attachment).collect();
+    let filters = plugins.filters(rule.filters, findings);
+    let renderers = plugins.renderers(rule.renderers, findings);
     let template = match rule.template {
         Field::Absent => Some(defaults::TEMPLATE.to_owned()),
         Field::Wrong(_) => None,
@@ -86,8 +90,8 @@ pub(super) fn resolve(
         attachments_max_mib: count(rule.attachments_max_mib, defaults::ATTACHMENTS_MAX_MIB),
         notify_if_results_labels: pattern(rule.notify_if_results_labels, defaults::NOTIFY_IF_RESULTS_LABELS)?,
         notify_if_uploads_labels: pattern(rule.notify_if_uploads_labels, defaults::NOTIFY_IF_UPLOADS_LABELS)?,
-        filters: Vec::new(),
-        renderers: Vec::new(),
+        filters,
+        renderers,
         template: template?,
         delivery: rule.delivery.into_value().map_or(Delivery::default(), |choice| choice.0),
     })

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::decode::{Known, Section, known};
-use super::{raw, raw_rule};
+use super::{raw, raw_plugin, raw_rule};
 
 /// The JSON Schema of the configuration file: every key with its type, its default, what it is for, and Velociraptor's
 /// own name for it where there is one.
@@ -84,10 +84,13 @@ pub(super) fn home(name: &str) -> Option<String> {
         has::<raw::Links>,
         has::<raw::Templates>,
         has::<raw::Web>,
+        has::<raw_plugin::Plugin>,
+        has::<raw_plugin::PluginLimits>,
         has::<raw_rule::Rule>,
         has::<raw_rule::ExecutorDomain>,
         has::<raw_rule::MetadataField>,
         has::<raw_rule::ResultTable>,
+        has::<raw_plugin::FilterTable>,
     ]
     .iter()
     .filter_map(|has| has(name))

@@ -130,6 +130,13 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     if out.is_empty() { "0 s".to_owned() } else { out.join(" ") }
 }
 
+/// A number of bytes in the same notation, in one binary unit: `64 MiB`.
+pub(crate) fn show_size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = units.iter().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    unit.map_or_else(|| format!("{bytes} B"), |(name, factor)| format!("{} {name}", bytes / factor))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +207,9 @@ mod tests {
     fn shown_as_written() {
         for text in ["250 ms", "30 s", "1 h 30 min", "5 d", "0 s", "1 d 1 h 1 min 1 s 1 ms"] {
             assert_eq!(show_duration(duration(text).unwrap()), text);
+        }
+        for text in ["0 B", "1000 B", "1 KiB", "1025 B", "64 MiB", "1500 MiB", "1 GiB"] {
+            assert_eq!(show_size(size(text).unwrap()), text);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The types of the values: how each is read from TOML, and how a JSON Schema describes it.
 
+mod bounds;
+mod tables;
 mod terms;
 
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use toml::de::DeValue;
 
+pub(super) use self::bounds::{Sha256Hex, SizeIn, WaitIn};
+pub(super) use self::tables::{Entry, Json, Named};
 use super::decode::{Decode, Findings, Span, Spot, nearest};
 use super::units;
 use crate::rule::address::Mailbox;

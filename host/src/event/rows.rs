@@ -122,6 +122,18 @@ impl<'a> Elements<'a> {
     pub fn of(array: &'a str) -> Self {
         Self { rest: array.trim_ascii_start().strip_prefix('[') }
     }
+
+    /// Goes on where another stream over the same array had `left` bytes left.
+    #[must_use]
+    pub fn last(array: &'a str, left: usize) -> Self {
+        Self { rest: array.len().checked_sub(left).and_then(|start| array.get(start..)) }
+    }
+
+    /// Bytes of the array's text behind the last element; `None` at the end.
+    #[must_use]
+    pub fn left(&self) -> Option<usize> {
+        self.rest.map(str::len)
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {

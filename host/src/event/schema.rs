@@ -77,7 +77,12 @@ mod tests {
     }
 
     fn parsed(event: &Value) -> String {
-        format!("{:?}", crate::event::parse::parse(&event.to_string()))
+        let mut parsed = crate::event::parse::parse(&event.to_string());
+        if let Ok(event) = &mut parsed {
+            // It repeats the text, whatever is in it.
+            event.document = String::new().into();
+        }
+        format!("{parsed:?}")
     }
 
     /// The same event with one field taken out, or put under another name.

@@ -1,12 +1,14 @@
 //! Rows from a JSON Lines file: opened so that nothing but a plain file of the event's own folder can be read, and
 //! read so that one row is in memory at a time.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use serde::de::IgnoredAny;
 
 use super::RowsError;
 use crate::event::line::{LineLimits, admit};
@@ -91,21 +93,21 @@ impl FileRows {
         }
     }
 
-    /// Parses the line buffer.
-    fn parse(&self) -> Result<Row, String> {
+    /// The line buffer as admitted text.
+    fn text(&self) -> Result<Cow<'_, str>, String> {
         let mut line = self.line.trim_ascii();
         if self.number == 1 {
             line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         }
-        let text = admit(line, &self.limits).map_err(|error| error.to_string())?;
-        Row::parse(&text).map_err(|error| error.to_string())
+        admit(line, &self.limits).map_err(|error| error.to_string())
     }
-}
 
-impl Iterator for FileRows {
-    type Item = Result<Row, RowsError>;
+    /// The next row as its text, which is JSON.
+    pub(super) fn next_text(&mut self) -> Option<Result<String, RowsError>> {
+        self.next_by(|text| serde_json::from_str::<IgnoredAny>(text).map(|_| text.to_owned()))
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next_by<T>(&mut self, read: impl FnOnce(&str) -> Result<T, serde_json::Error>) -> Option<Result<T, RowsError>> {
         if self.done {
             return None;
         }
@@ -114,7 +116,7 @@ impl Iterator for FileRows {
                 self.done = true;
                 return None;
             }
-            Ok(Next::Row) => self.parse(),
+            Ok(Next::Row) => self.text().and_then(|text| read(&text).map_err(|error| error.to_string())),
             Ok(Next::TooLong) => Err(format!("the line is longer than {} bytes", self.limits.line)),
             Err(error) => {
                 self.done = true;
@@ -122,6 +124,14 @@ impl Iterator for FileRows {
             }
         };
         Some(row.map_err(|reason| RowsError::BadRow { number: self.number, reason }))
+    }
+}
+
+impl Iterator for FileRows {
+    type Item = Result<Row, RowsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_by(Row::parse)
     }
 }
 

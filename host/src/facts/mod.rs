@@ -2,11 +2,14 @@
 //! or from a file beside it.
 
 mod file;
+mod owned;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::rows::{Elements, ResultSet, Row};
+
+pub use self::owned::OwnedRows;
 
 /// Why rows could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,22 @@
 //! The folder `wit/` is their side of the contract. Everything here is about keeping the promise that a plugin can
 //! neither break, read nor leak anything that was not granted.
 
+mod cache;
+pub mod compile;
+mod engine;
+pub mod error;
+pub mod file;
+mod guest;
+mod health;
+pub mod host;
+pub mod inspect;
+pub mod loaded;
 pub mod registry;
+mod settings;
 pub mod spec;
+mod v0_1;
+
+pub use self::v0_1::{Description, Setting};
 
 use jiff::Timestamp;
 
@@ -56,3 +70,5 @@ pub trait Ask {
 
 #[cfg(test)]
 mod contract_tests;
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ pub fn run(args: &BuildArgs) -> Result<Exit> {
     let aside = tempfile::Builder::new()
         .prefix(".bewit-plugin-")
         .suffix(".wasm")
-        .permissions(Permissions::from_mode(0o666))
+        .permissions(Permissions::from_mode(0o644))
         .tempfile_in(beside)
         .with_context(|| beside.display().to_string())?;
     let job = Job {

@@ -1,6 +1,7 @@
 //! `bewit plugin`: what plugin authors need. One file for each subcommand.
 
 pub mod build;
+pub mod compile_component;
 pub mod manifest;
 pub mod new;
 mod scaffold;
@@ -22,6 +23,8 @@ pub struct PluginArgs {
 enum Command {
     New(new::NewArgs),
     Build(build::BuildArgs),
+    #[command(hide = true)]
+    CompileComponent(compile_component::CompileArgs),
 }
 
 /// Runs it.
@@ -32,5 +35,6 @@ pub fn run(args: PluginArgs) -> Result<Exit> {
     match args.command {
         Command::New(args) => new::run(args),
         Command::Build(args) => build::run(&args),
+        Command::CompileComponent(args) => compile_component::run(&args),
     }
 }

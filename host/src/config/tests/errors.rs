@@ -66,7 +66,7 @@ throttle = "digset"
     34 error: `Ana <ana@example.org>` is not an e-mail address: a character that no plain address has | recipients are bare addresses: "ana@example.org"
     34 error: `nobody` is not an e-mail address: there is no `@` | for example "soc@example.org"
     34 error: `c@example.org, d@example.org` is not an e-mail address: there is more than one `@` | one address in each pair of quotes
-    35 error: `filters` is not supported by this version of Bewit | there are no plugins yet: take it out, or use a version that has it
+    35 error: there is no plugin `ioc` | there is no [plugins.ioc]: write one, with its `path`
     36 error: `@example.org` is not a mail domain | only what follows the @: "example.org"
     37 error: `throttle` cannot be "digset" | did you mean "digest"?
     "#);
@@ -412,6 +412,8 @@ fn anything_at_all_is_survived() {
     }
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(findings(&deep).errors() > 0);
+    let dotted = format!("{HEAD}[plugins.x]\nsettings{} = 1", ".a".repeat(100_000));
+    assert!(findings(&dotted).errors() > 0);
 }
 
 /// A self-signed root, made for this test.

@@ -2,6 +2,7 @@
 
 mod errors;
 mod meaning;
+mod plugins;
 mod schema;
 
 use std::path::Path;
@@ -34,11 +35,15 @@ fn findings(text: &str) -> Diagnostics {
 
 /// One line for each finding: `LINE severity: message | hint`.
 fn brief(text: &str) -> String {
-    let diagnostics = findings(text);
+    list(&findings(text), text, 0)
+}
+
+/// The same, with lines counted after the first `before`.
+fn list(diagnostics: &Diagnostics, text: &str, before: usize) -> String {
     let lines = diagnostics.findings.iter().map(|finding| {
         let line = finding.span.as_ref().map_or_else(
             || "-".to_owned(),
-            |span| (text.get(..span.start).unwrap().matches('\n').count() + 1).to_string(),
+            |span| (text.get(..span.start).unwrap().matches('\n').count() + 1 - before).to_string(),
         );
         let severity = match finding.severity {
             Severity::Error => "error",

@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::super::decode::{Known, Section, known};
 use super::super::schema::config_schema;
-use super::super::{raw, raw_rule};
+use super::super::{raw, raw_plugin, raw_rule};
 use super::*;
 
 fn names<S: Section>() -> Vec<String> {
@@ -23,6 +23,10 @@ pub(super) fn keys() -> Vec<String> {
         names::<raw::Links>(),
         names::<raw::Templates>(),
         names::<raw::Web>(),
+        names::<raw_plugin::Plugin>(),
+        names::<raw_plugin::PluginLimits>(),
+        names::<raw_plugin::FilterTable>(),
+        names::<raw_plugin::Renderer>(),
         names::<raw_rule::Rule>(),
         names::<raw_rule::ExecutorDomain>(),
         names::<raw_rule::MetadataField>(),
@@ -68,6 +72,16 @@ fn validate(schema: &Value, value: &Value, at: &str, wrong: &mut Vec<String>) {
                 }
                 true
             }
+            // Beside `properties` it is always false, and looked at there.
+            "additionalProperties" if rule.is_object() => {
+                for (name, inner) in value.as_object().into_iter().flatten() {
+                    validate(rule, inner, &format!("{at}.{name}"), wrong);
+                }
+                true
+            }
+            "propertyNames" => value
+                .as_object()
+                .is_none_or(|object| object.keys().all(|name| accepts(rule, &Value::from(name.as_str())))),
             "items" => {
                 for inner in value.as_array().into_iter().flatten() {
                     validate(rule, inner, &format!("{at}[]"), wrong);
@@ -114,11 +128,28 @@ fn it_refuses_what_is_refused() {
         "[smtp]\n[[rule]]\nname = \"x\"\nhtml = true\nHTML = true",
         "[smtp]\n[[rule]]\nname = \"x\"\ninclude_result_table_from = [{ columns = \"x\" }]",
         "[smtp]\n[plugins.x]",
+        "[smtp]\n[plugins.X]\npath = \"x.wasm\"",
+        "[smtp]\n[plugins.delay_threshold]\npath = \"x.wasm\"",
+        "[smtp]\n[plugins.x]\npath = \"x.wasm\"\nsettings = 1",
+        "[smtp]\n[plugins.x]\npath = \"x.wasm\"\nfiles = { a = 1 }",
+        "[smtp]\n[plugins.x]\npath = \"x.wasm\"\nsha256 = \"12\"",
+        "[smtp]\n[plugins.x]\npath = \"x.wasm\"\nlimits = { time = 1 }",
+        "[smtp]\n[plugins.x]\npath = \"x.wasm\"\nlimits = { speed = \"1 s\" }",
+        "[smtp]\n[[rule]]\nname = \"x\"\nfilters = [1]",
+        "[smtp]\n[[rule]]\nname = \"x\"\nfilters = [{ plugin = \"x\", when = \"now\" }]",
+        "[smtp]\n[[rule]]\nname = \"x\"\nrenderers = [{ plugin = \"x\" }]",
     ] {
         assert!(!accepts(&schema, &json(text)), "{text}");
         assert!(examine(text).diagnostics.errors() > 0, "{text}");
     }
-    assert!(accepts(&schema, &json("[smtp]\n[[rule]]\nname = \"x\"\nIncludeResultTableFrom = [{ Source = \"x\" }]")));
+    for text in [
+        "[smtp]\n[[rule]]\nname = \"x\"\nIncludeResultTableFrom = [{ Source = \"x\" }]",
+        "[smtp]\n[plugins.a-1_b]\npath = \"x.wasm\"\nsettings = { a = [1, { b = 1.5 }] }\nfiles = { a = \"a.txt\" }",
+        "[smtp]\n[[rule]]\nname = \"x\"\nfilters = [\"a\", { plugin = \"b\", when = \"always\" }]",
+        "[smtp]\n[[rule]]\nname = \"x\"\nrenderers = [{ source = \"x\", plugin = \"a\" }]",
+    ] {
+        assert!(accepts(&schema, &json(text)), "{text}");
+    }
 }
 
 #[test]
@@ -129,14 +160,17 @@ fn every_key_is_described() {
             assert!(text.len() > 5, "{at}.{name}");
             *count += 1;
             walk(inner, &format!("{at}.{name}"), count);
-            if let Some(items) = inner.get("items") {
+            for items in [inner.get("items"), inner.get("additionalProperties")].into_iter().flatten() {
                 walk(items, &format!("{at}.{name}"), count);
             }
+        }
+        for one in schema.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+            walk(one, at, count);
         }
     }
     let mut count = 0;
     walk(&config_schema(), "", &mut count);
-    assert!(count > 120, "{count}");
+    assert!(count > 135, "{count}");
 }
 
 /// Writes every default that the schema tells into the file: then it means what it meant without them.
@@ -157,6 +191,18 @@ fn the_defaults_told_are_the_defaults_that_hold() {
     fn inline<S: Section>() -> String {
         lines::<S>().trim_end().replace('\n', ", ")
     }
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("x.wasm");
+    std::fs::write(&component, "").unwrap();
+    std::fs::set_permissions(&component, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let plugins = |all: bool| {
+        let head = format!("[plugins.x]\npath = '{}'\n", component.display());
+        let limits = inline::<raw_plugin::PluginLimits>();
+        let keys = format!("{}limits = {{ {limits} }}\n", lines::<raw_plugin::Plugin>());
+        let when = format!(", {}", inline::<raw_plugin::FilterTable>());
+        let (keys, when) = if all { (keys, when) } else { (String::new(), String::new()) };
+        format!("[[rule]]\nname = \"z\"\nfilters = [{{ plugin = \"x\"{when} }}]\n{head}{keys}")
+    };
     // Without a token in a variable, [intake.http] would need a file.
     let file = |smtp: String, outbox: String, spool: String, http: String, rule: String, row: String, last: String| {
         format!(
@@ -181,6 +227,7 @@ fn the_defaults_told_are_the_defaults_that_hold() {
         format!(", {}", inline::<raw_rule::ResultTable>()),
         format!(", {}", inline::<raw_rule::ResultAttachment>()),
     );
-    assert!(full.lines().count() > bare.lines().count() + 30, "{full}");
+    let (bare, full) = (bare + &plugins(false), full + &plugins(true));
+    assert!(full.lines().count() > bare.lines().count() + 35, "{full}");
     assert_eq!(format!("{:#?}", good(&full)), format!("{:#?}", good(&bare)));
 }
