@@ -183,7 +183,7 @@ class Known:
 
     def shown(self, row: dict[str, Any]) -> str:
         """A row for the note: its identity, or its first cells."""
-        names = self.columns or list(row)[:3]
+        names = [name for name in self.columns if name in row] or list(row)[:3]
         return ", ".join(f"{name}={clip(plain(row.get(name)), 120)}" for name in names)
 
 
@@ -239,8 +239,9 @@ class Examination:
                 parts.append(f"{which} not on the allow list, of {number(self.rows)}")
             text = ". ".join(parts + self.unreadable[:3])
             if self.examples:
+                # A note is one paragraph.
                 more = ["…"] if self.unknown > len(self.examples) else []
-                text = "\n".join([f"{text}:", *self.examples, *more])
+                text = f"{text}: {'; '.join(self.examples + more)}"
             return Answer("keep", text)
         if self.rows == 0:
             if self.settings.on_empty == "drop":
