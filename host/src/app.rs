@@ -19,6 +19,7 @@ use crate::digests;
 use crate::intake::{Accept, Mode, http, spool, stdin};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
+use crate::postponed;
 use crate::reload::Reloader;
 use crate::snapshot::{Current, Snapshot};
 
@@ -64,12 +65,14 @@ impl App {
         Arc::<Pipeline>::clone(&self.pipeline)
     }
 
-    /// Takes what waits in the spool and on standard input, sends what is due, ends. Retries are not waited for.
+    /// Judges again what is due, takes what waits in the spool and on standard input, sends what is due, ends. Retries are
+    /// not waited for.
     ///
     /// # Errors
     /// When the outbox or an intake fails.
     pub async fn once(self) -> anyhow::Result<Once> {
         let config = self.config();
+        postponed::flush(&self.current, &self.outbox, Timestamp::now()).await?;
         let mut taken = match &config.spool {
             Some(spool) => {
                 spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?
@@ -90,7 +93,7 @@ impl App {
         self.outbox.sweep(Timestamp::now()).await?;
         let census = self.outbox.census().await?;
         self.outbox.close().await;
-        Ok(Once { taken, sent, waiting: census.deferred + census.held })
+        Ok(Once { taken, sent, waiting: census.deferred + census.held + census.postponed })
     }
 
     /// Runs until SIGTERM or SIGINT, then stops in order: intake, delivery (open dialogues are finished), outbox.
@@ -149,6 +152,7 @@ impl App {
             deliver(self.outbox.clone(), Arc::clone(&self.current), generations, rest_stops.clone()),
         );
         parts.spawn("digests", gather(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
+        parts.spawn("postponed", judge_again(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
         parts.spawn("retention", sweep(self.outbox.clone(), rest_stops.clone()));
         tracing::info!(
             rules = config.rules.len(),
@@ -184,7 +188,7 @@ pub struct Once {
     pub taken: spool::Summary,
     /// By delivery.
     pub sent: Summary,
-    /// Recipients that are deferred or held now, also those of earlier passes.
+    /// Recipients that are deferred or held now, and judgements that a plugin has put off, also those of earlier passes.
     pub waiting: u64,
 }
 
@@ -317,6 +321,32 @@ async fn gather(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool
             Err(error @ OutboxError::Full { .. }) => {
                 if !std::mem::replace(&mut full, true) {
                     tracing::error!(%error, "digests wait for space");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Judges again what a plugin has put off, as it falls due.
+async fn judge_again(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    const TICK: Duration = Duration::from_secs(1);
+    let mut full = false;
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let flushed = tokio::select! {
+            // Between two of them: what is not stored is still due at the next start.
+            () = stopped(&mut stop) => return Ok(()),
+            flushed = postponed::flush(&current, &outbox, Timestamp::now()) => flushed,
+        };
+        match flushed {
+            Ok(_) => full = false,
+            Err(error @ OutboxError::Full { .. }) => {
+                if !std::mem::replace(&mut full, true) {
+                    tracing::error!(%error, "judgements that were put off wait for space");
                 }
             }
             Err(error) => return Err(error.into()),

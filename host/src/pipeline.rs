@@ -1,4 +1,4 @@
-//! The way of an event between intake and outbox: examine, decide, compose, commit. One direction, no step back.
+//! The way of an event between intake and outbox: examine, judge, compose, commit. One direction, no step back.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -11,15 +11,18 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::blob::{BlobStore, hex};
-use crate::compose::{self, ComposeError, Draft};
+use crate::compose::{self, ComposeError, Composer, Draft};
 use crate::event::line::LineLimits;
 use crate::event::{self, EventKey, FlowCompletion};
 use crate::facts::RowReader;
 use crate::fault;
 use crate::intake::{Accept, Batch, Fate, Line};
-use crate::outbox::{Accepted, Content, Gathered, Outbox, OutboxError, Outcome, Receipt};
-use crate::rule::decide::decide;
-use crate::rule::{Rule, Throttle, Verdict};
+use crate::judge::{self, Postponed};
+use crate::outbox::{
+    Accepted, Content, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
+};
+use crate::plugin::Ask;
+use crate::rule::{Decision, Rule, Throttle, TraceEntry, Verdict};
 use crate::snapshot::{Current, Snapshot};
 use crate::text::one_line;
 
@@ -35,8 +38,18 @@ pub struct Pipeline {
 
 /// A line, examined.
 enum Examined {
-    Event { event: Box<FlowCompletion>, digest: String },
-    Rejected { offset: u64, length: u64, digest: String, reason: String },
+    Event {
+        event: Box<FlowCompletion>,
+        digest: String,
+        /// As it came, if a plugin may put the event off; else empty.
+        line: Vec<u8>,
+    },
+    Rejected {
+        offset: u64,
+        length: u64,
+        digest: String,
+        reason: String,
+    },
 }
 
 impl Pipeline {
@@ -52,8 +65,11 @@ impl Pipeline {
         let limits = snapshot.config.limits;
         let Batch { source, folder, lines, position } = batch;
 
-        let examined =
-            on_blocking_thread(move || lines.iter().map(|line| examine(line, &limits)).collect::<Vec<_>>()).await?;
+        let plugins = snapshot.config.rules.iter().any(|rule| !rule.filters.is_empty() || !rule.renderers.is_empty());
+        let examined = on_blocking_thread(move || {
+            lines.into_iter().map(|line| examine(line, &limits, plugins)).collect::<Vec<_>>()
+        })
+        .await?;
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
         let known = if keys.is_empty() { HashSet::new() } else { self.outbox.known(&keys).await? };
         let fates: Vec<Option<Fate>> = examined.iter().map(Examined::fate).collect();
@@ -63,10 +79,11 @@ impl Pipeline {
         let now = Timestamp::now();
         let accepted = on_blocking_thread(move || {
             let rows = RowReader::new(folder);
+            let ground = Ground { snapshot: &snapshot, plugins: &*snapshot.plugins, rows: &rows, blobs: &blobs, now };
             examined
                 .into_iter()
                 .map(|line| {
-                    let content = judge(line, &known, &snapshot, &rows, &blobs, observer.as_ref(), now)?;
+                    let content = judge(line, &known, &ground, observer.as_ref())?;
                     Ok(Accepted { source: source.clone(), content })
                 })
                 .collect::<Result<Vec<_>, OutboxError>>()
@@ -127,21 +144,21 @@ impl Examined {
     }
 }
 
-fn examine(line: &Line, limits: &LineLimits) -> Examined {
-    let bytes = match &line.content {
+fn examine(line: Line, limits: &LineLimits, keep: bool) -> Examined {
+    let bytes = match line.content {
         Ok(bytes) => bytes,
         Err(refused) => {
             return Examined::Rejected {
                 offset: line.offset,
                 length: refused.length,
-                digest: refused.digest.clone(),
-                reason: refused.reason.clone(),
+                digest: refused.digest,
+                reason: refused.reason,
             };
         }
     };
-    let digest = hex(&Sha256::digest(bytes));
-    match event::read(bytes, limits) {
-        Ok(event) => Examined::Event { event: Box::new(event), digest },
+    let digest = hex(&Sha256::digest(&bytes));
+    match event::read(&bytes, limits) {
+        Ok(event) => Examined::Event { event: Box::new(event), digest, line: if keep { bytes } else { Vec::new() } },
         Err(error) => {
             let reason = error.to_string();
             Examined::Rejected { offset: line.offset, length: bytes.len() as u64, digest, reason }
@@ -152,66 +169,130 @@ fn examine(line: &Line, limits: &LineLimits) -> Examined {
 fn judge(
     line: Examined,
     known: &HashSet<EventKey>,
-    snapshot: &Snapshot,
-    rows: &RowReader,
-    blobs: &BlobStore,
+    ground: &Ground<'_>,
     observer: Option<&Observer>,
-    now: Timestamp,
 ) -> Result<Content, OutboxError> {
     Ok(match line {
         Examined::Rejected { offset, length, digest, reason } => Content::Rejected { offset, length, digest, reason },
         // A known key is not composed again: the outbox compares the bodies and answers duplicate or conflict.
-        Examined::Event { event, digest } if known.contains(&event.key) => {
-            Content::Event { key: event.key, digest, outcomes: Vec::new() }
+        Examined::Event { event, digest, .. } if known.contains(&event.key) => {
+            Content::Event { key: event.key, digest, outcomes: Vec::new(), held: None }
         }
-        Examined::Event { event, digest } => {
-            let rules = snapshot.config.rules.iter();
-            let outcomes: Vec<Outcome> =
-                rules.map(|rule| outcome(snapshot, rule, &event, rows, blobs, now)).collect::<Result<_, _>>()?;
+        Examined::Event { event, digest, line } => {
+            let (mut outcomes, mut rules) = (Vec::new(), Vec::new());
+            for rule in &ground.snapshot.config.rules {
+                match outcome(ground, rule, &event)? {
+                    Judged::Decided(outcome) => outcomes.push(*outcome),
+                    Judged::PutOff(put_off) if line.len() > LINE_LIMIT => {
+                        let reason = format!("{}; the event is too large to be kept and judged again", put_off.reason);
+                        outcomes.push(finished(rule, &event, error(reason, put_off.trace), None, ground.now));
+                    }
+                    Judged::PutOff(put_off) => rules.push(put_off),
+                }
+            }
             if let Some(observer) = observer {
                 observer(&event, &outcomes);
             }
-            Content::Event { key: event.key, digest, outcomes }
+            let held = if rules.is_empty() {
+                None
+            } else {
+                let files = ground.rows.keep(&event, ground.blobs).map_err(|error| ground.refused(error))?;
+                Some(Box::new(Held { line, files, rules }))
+            };
+            Content::Event { key: event.key, digest, outcomes, held }
         }
     })
 }
 
-/// What one rule makes of one event: the decision and, if it is to notify, the finished mails.
+/// What judging an event needs beside the rule and the event.
+pub(crate) struct Ground<'a> {
+    /// Rules and templates in force.
+    pub(crate) snapshot: &'a Snapshot,
+    /// Who is asked for plugins.
+    pub(crate) plugins: &'a dyn Ask,
+    /// Reads the event's rows.
+    pub(crate) rows: &'a RowReader,
+    /// Where attachments go.
+    pub(crate) blobs: &'a BlobStore,
+    /// The time.
+    pub(crate) now: Timestamp,
+}
+
+impl Ground<'_> {
+    fn refused(&self, error: io::Error) -> OutboxError {
+        refused(error, self.blobs, self.snapshot.config.outbox.min_free)
+    }
+}
+
+/// What one rule makes of one event: the decision and, if it is to notify, the finished mails; or a plugin has put it off.
 ///
-/// A mail that cannot be written is a decision of its own, recorded with the reason; a disk that refuses is not: the
-/// line is not taken, and comes again.
-fn outcome(
-    snapshot: &Snapshot,
-    rule: &Rule,
-    event: &FlowCompletion,
-    rows: &RowReader,
-    blobs: &BlobStore,
-    now: Timestamp,
-) -> Result<Outcome, OutboxError> {
-    let mut decision = decide(rule, event);
-    let mut written = None;
-    if decision.decision == Verdict::Notify {
-        let composer = snapshot.composer();
-        let draft = guarded(|| composer.draft(rule, event, &decision, rows, blobs, now)).or_else(|error| match error {
-            ComposeError::Io(error) => Err(ComposeError::Io(error)),
-            error => {
-                tracing::error!(event = %event.key, rule = rule.name, %error, "a short mail is written instead");
-                guarded(|| composer.last_resort(rule, event, &decision, now))
-            }
-        });
-        match draft {
-            Ok(draft) => written = Some(draft),
-            Err(ComposeError::Io(error)) => return Err(refused(error, blobs, snapshot.config.outbox.min_free)),
-            Err(error) => {
-                decision.decision = Verdict::Error;
-                decision.reason = format!("the mail could not be written: {error}");
-            }
+/// A mail that cannot be written is a decision of its own, recorded with the reason, and so is whatever breaks down on
+/// the way; a disk that refuses is not: the line is not taken, and comes again.
+pub(crate) fn outcome(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Judged, OutboxError> {
+    let judged = catch_unwind(AssertUnwindSafe(|| judged(ground, rule, event)));
+    let judged = judged.unwrap_or_else(|_| {
+        let decision = error(ComposeError::Bug.to_string(), Vec::new());
+        Ok(Judged::Decided(Box::new(finished(rule, event, decision, None, ground.now))))
+    })?;
+    let key = &event.key;
+    match &judged {
+        Judged::Decided(outcome) if outcome.decision.decision == Verdict::Error => {
+            let reason = one_line(&outcome.decision.reason);
+            tracing::error!(event = %key, rule = rule.name, reason, "nobody is told");
+        }
+        Judged::Decided(_) => {}
+        Judged::PutOff(PutOff { reason, .. }) => {
+            tracing::warn!(event = %key, rule = rule.name, reason, "a plugin has put the judgement off");
         }
     }
-    if decision.decision == Verdict::Error {
-        tracing::error!(event = %event.key, rule = rule.name, reason = one_line(&decision.reason), "nobody is told");
+    Ok(judged)
+}
+
+fn judged(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Judged, OutboxError> {
+    let &Ground { snapshot, plugins, rows, blobs, now } = ground;
+    let mut decision = match judge::judge(rule, event, rows, now, plugins) {
+        Ok(decision) => decision,
+        Err(postponed) => return Ok(Judged::PutOff(put_off(rule, postponed))),
+    };
+    if decision.decision != Verdict::Notify {
+        return Ok(Judged::Decided(Box::new(finished(rule, event, decision, None, now))));
     }
-    let (subject, mails, gathered) = match written {
+    let composer = Composer { plugins, ..snapshot.composer() };
+    let draft = guarded(|| composer.draft(rule, event, &decision, rows, blobs, now)).or_else(|error| match error {
+        error @ (ComposeError::Io(_) | ComposeError::Postponed(_)) => Err(error),
+        error => {
+            tracing::error!(event = %event.key, rule = rule.name, %error, "a short mail is written instead");
+            guarded(|| composer.last_resort(rule, event, &decision, now))
+        }
+    });
+    let draft = match draft {
+        Ok(draft) => Some(draft),
+        Err(ComposeError::Io(error)) => return Err(ground.refused(error)),
+        Err(ComposeError::Postponed(trouble)) => {
+            let postponed = Postponed { trouble, phase: "renderer", trace: decision.trace };
+            return Ok(Judged::PutOff(put_off(rule, postponed)));
+        }
+        Err(error) => {
+            decision.decision = Verdict::Error;
+            decision.reason = format!("the mail could not be written: {error}");
+            None
+        }
+    };
+    Ok(Judged::Decided(Box::new(finished(rule, event, decision, draft, now))))
+}
+
+fn error(reason: String, trace: Vec<TraceEntry>) -> Decision {
+    Decision { decision: Verdict::Error, reason, trace, recipients: Vec::new(), notes: Vec::new() }
+}
+
+fn put_off(rule: &Rule, postponed: Postponed) -> PutOff {
+    let reason = postponed.reason();
+    PutOff { rule: rule.name.clone(), reason, again: postponed.trouble.again, trace: postponed.trace }
+}
+
+/// A decision with the mails that a draft becomes.
+fn finished(rule: &Rule, event: &FlowCompletion, decision: Decision, draft: Option<Draft>, now: Timestamp) -> Outcome {
+    let (subject, mails, gathered) = match draft {
         None => (None, Vec::new(), None),
         Some(draft) => {
             let mails = draft.mails(rule, &decision.recipients, Some(compose::thread(rule, event)), now);
@@ -220,10 +301,10 @@ fn outcome(
         }
     };
     let throttle = (rule.throttle, rule.send_interval);
-    Ok(Outcome { rule: rule.name.clone(), decision, subject, mails, throttle, gathered })
+    Outcome { rule: rule.name.clone(), decision, subject, mails, throttle, gathered }
 }
 
-/// Runs a step that must not take the daemon down with it, whatever a hostile event finds in it.
+/// Runs a step after whose breakdown there is something else to try.
 fn guarded(step: impl FnOnce() -> Result<Draft, ComposeError>) -> Result<Draft, ComposeError> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or(Err(ComposeError::Bug))
 }
@@ -252,3 +333,6 @@ fn gather(rule: &Rule, draft: &Draft) -> Option<Gathered> {
 async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, OutboxError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| OutboxError::Stopped(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
-// Makes the component: node build.mjs [FILE]
+// Makes the component: node build.mjs [FILE]. `bewit plugin build` calls it.
 import { componentize } from "@bytecodealliance/componentize-js";
 import { writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const { component } = await componentize({
-  sourcePath: new URL("src/plugin.js", import.meta.url).pathname,
-  witPath: new URL("../../wit/v0.1", import.meta.url).pathname,
-  worldName: "renderer-plugin",
+  sourcePath: here("src/plugin.js"),
+  witPath: process.env.BEWIT_WIT ?? here("../../wit/v0.1"),
+  worldName: process.env.BEWIT_WORLD ?? "renderer-plugin",
   // Nothing but the plugin's own interfaces: the host grants no WASI.
   disableFeatures: ["random", "stdio", "clocks", "http", "fetch-event"],
 });

@@ -33,9 +33,11 @@ fn debian() -> Result<()> {
     if find("strace").is_none() {
         packages.push("strace");
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
+    if packages.is_empty() { Ok(()) } else { apt(&packages) }
+}
+
+/// Installs Debian packages, as root on Debian; elsewhere an error that names them.
+pub(crate) fn apt(packages: &[&str]) -> Result<()> {
     let install = format!("apt-get install {}", packages.join(" "));
     let root_user = works(program("sh").args(["-c", "test $(id -u) = 0"]));
     if !root_user || find("apt-get").is_none() {

@@ -1,5 +1,7 @@
 //! The stock plugins: from a folder in `plugins/` to a component in `target/plugins/`, a function for each language.
 
+mod script;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +18,7 @@ const WASM: &str = "wasm32-unknown-unknown";
 type Builder = fn(&Path) -> Result<Vec<PathBuf>>;
 
 /// Every language in which stock plugins are written.
-const BUILDERS: &[Builder] = &[rust];
+const BUILDERS: &[Builder] = &[rust, script::js, script::python];
 
 /// Where the components are put.
 pub(crate) fn folder() -> PathBuf {
@@ -37,8 +39,10 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
-/// Formatting, lints, documentation and tests of the Rust workspace in `plugins/`, which is not part of ours.
+/// Formatting, lints, documentation and tests of the Rust workspace in `plugins/`, which is not part of ours, and the
+/// tests of the plugins in other languages.
 pub(crate) fn test() -> Result<()> {
+    script::test()?;
     run(workspace("fmt").args(["--all", "--check"]))?;
     run(workspace("clippy").args(["--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(workspace("test").args(["--locked", "--workspace"]))?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::progress::Progress;
@@ -13,10 +14,11 @@ use crate::compose::Composer;
 use crate::config::Config;
 use crate::config::load::load_offline;
 use crate::event::{FlowCompletion, NoEvent};
-use crate::rule::decide::decide;
-use crate::rule::{Decision, Rule, TraceEntry, TraceVerdict, Verdict};
+use crate::facts::RowReader;
+use crate::judge::{Postponed, judge};
+use crate::rule::{Decision, PluginNote, Rule, TraceEntry, TraceVerdict, Verdict};
 use crate::snapshot::Snapshot;
-use crate::text::Visible;
+use crate::text::{Visible, one_line};
 
 /// Show the decision for each event and rule, with the trace
 ///
@@ -52,7 +54,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
         bad: 0,
     };
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
-        Ok(event) => work.answer(&event).context("standard output"),
+        Ok(event) => work.answer(&event, &heard.rows).context("standard output"),
         Err(error) => {
             work.refuse(&heard.place, &error);
             Ok(())
@@ -87,6 +89,8 @@ struct Answer<'a> {
     trace: &'a [TraceEntry],
     recipients: &'a [String],
     subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notes: &'a [PluginNote],
 }
 
 struct Work<'a, W> {
@@ -104,7 +108,7 @@ impl<W: Write> Work<'_, W> {
         output::note(format_args!("{place}: {}", Visible(&error.to_string())));
     }
 
-    fn answer(&mut self, event: &FlowCompletion) -> io::Result<()> {
+    fn answer(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
         self.events += 1;
         let key = event.key.to_string();
         if !self.json {
@@ -112,7 +116,7 @@ impl<W: Write> Work<'_, W> {
             writeln!(self.out, "{gap}{}", Visible(&key))?;
         }
         for rule in self.rules {
-            let (decision, subject) = self.decide(rule, event);
+            let (decision, subject) = self.decide(rule, event, rows);
             if self.json {
                 let answer = Answer {
                     event: &key,
@@ -122,6 +126,7 @@ impl<W: Write> Work<'_, W> {
                     trace: &decision.trace,
                     recipients: &decision.recipients,
                     subject: subject.as_deref(),
+                    notes: &decision.notes,
                 };
                 serde_json::to_writer(&mut self.out, &answer)?;
                 self.out.write_all(b"\n")?;
@@ -133,8 +138,9 @@ impl<W: Write> Work<'_, W> {
     }
 
     /// The decision, and the subject of the mail that is due.
-    fn decide(&self, rule: &Rule, event: &FlowCompletion) -> (Decision, Option<String>) {
-        let mut decision = decide(rule, event);
+    fn decide(&self, rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> (Decision, Option<String>) {
+        let judged = judge(rule, event, rows, Timestamp::now(), self.composer.plugins);
+        let mut decision = judged.unwrap_or_else(Postponed::into_decision);
         if decision.decision != Verdict::Notify {
             return (decision, None);
         }
@@ -144,6 +150,7 @@ impl<W: Write> Work<'_, W> {
                 decision.decision = Verdict::Error;
                 decision.reason = format!("the subject could not be written: {}", Visible(&error.to_string()));
                 decision.recipients.clear();
+                decision.notes.clear();
                 (decision, None)
             }
         }
@@ -173,6 +180,9 @@ fn write_text(out: &mut impl Write, rule: &str, decision: &Decision, subject: Op
     }
     if let Some(subject) = subject {
         writeln!(out, "    subject  {}", Visible(subject))?;
+    }
+    for note in &decision.notes {
+        writeln!(out, "    note     {}: {}", note.plugin, one_line(&note.text))?;
     }
     let width = decision.trace.iter().map(|entry| entry.filter.len()).max().unwrap_or_default();
     for entry in &decision.trace {

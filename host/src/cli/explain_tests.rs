@@ -14,13 +14,18 @@ fn a_text_to_be_read() {
             TraceEntry { filter: "html".to_owned(), verdict: TraceVerdict::Unknown, detail: "x".to_owned() },
         ],
         recipients: vec!["ana@example.org".to_owned(), "bob@example.org".to_owned()],
-        notes: Vec::new(),
+        notes: vec![PluginNote {
+            plugin: "ioc".to_owned(),
+            tone: crate::fragment::Tone::Danger,
+            text: "two\nlines".to_owned(),
+        }],
     };
     let mut out = Vec::new();
     write_text(&mut out, "analyst", &decision, Some("a\u{1b}[31m")).unwrap();
     let expected = "  analyst: notify, matches the filters
     to       ana@example.org, bob@example.org
     subject  a\\u{1b}[31m
+    note     ioc: two⏎lines
     notify_hunts  pass     not of a hunt
     html          unknown  x
 ";

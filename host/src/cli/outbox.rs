@@ -1,21 +1,22 @@
 //! `bewit outbox`.
 
+mod listing;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::builder::PossibleValue;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 
+use self::listing::{Entry, Listed, Selection, attempts};
 use super::output::{note, stdout};
 use super::{Exit, UsageError};
 use crate::blob::BlobStore;
 use crate::mail::Segment;
 use crate::outbox::hand::{self, Action, Handled, Target, UnknownTarget};
-use crate::outbox::look::{Filter, Line, Reader, StoredDecision, StoredMail};
-use crate::outbox::state::State;
+use crate::outbox::look::{Reader, StoredDecision, StoredMail};
 use crate::outbox::verify::{self, Report};
 use crate::outbox::write_mail;
 use crate::text::{clean, count, one_line};
@@ -34,12 +35,13 @@ pub struct OutboxArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// A line for each recipient of each mail: id, state, address, rule, event, age, attempts, next attempt, reason
+    /// A line for each recipient of each mail: id, state, address, rule, event, age, attempts, next attempt, reason; and
+    /// for each judgement that a plugin has put off, with - for the address
     List {
-        /// Only these states
+        /// Only these states; `failed` is also a judgement that was given up
         #[arg(long, value_name = "STATE", value_delimiter = ',')]
-        state: Vec<State>,
-        /// Only mails of this rule
+        state: Vec<Listed>,
+        /// Only what is of this rule
         #[arg(long)]
         rule: Option<String>,
         /// One JSON object a line
@@ -48,7 +50,7 @@ enum Command {
     },
     /// Everything about one mail: its decision with the trace, every attempt, its header fields; or what every rule made of an event
     Show {
-        /// A mail as `list` names it, or an event: ORG/CLIENT/FLOW, or its flow id alone
+        /// A mail or a judgement as `list` names it, or an event: ORG/CLIENT/FLOW, or its flow id alone
         #[arg(value_name = "ID|EVENT")]
         id: Shown,
         /// The exact bytes of the mail, as a server gets them
@@ -58,9 +60,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Queue again what failed, was held or is deferred; its attempts and its age count anew
+    /// Queue again what failed, was held, is deferred or put off; its attempts and its age count anew
     Retry(Chosen),
-    /// Never send what is queued, deferred or held
+    /// Never send what is queued, deferred, held or put off
     Cancel(Chosen),
     /// Check that nothing was lost; exit code 1 if something was
     Verify {
@@ -76,7 +78,8 @@ enum Command {
 /// What is shown.
 #[derive(Debug, Clone)]
 enum Shown {
-    Mail(Target),
+    Mail(i64),
+    Judgement(i64),
     Event(String),
 }
 
@@ -85,7 +88,8 @@ impl FromStr for Shown {
 
     fn from_str(text: &str) -> Result<Self, UnknownTarget> {
         match text.parse() {
-            Ok(target) => Ok(Self::Mail(target)),
+            Ok(Target::Mail { mail, .. }) => Ok(Self::Mail(mail)),
+            Ok(Target::Postponed(id)) => Ok(Self::Judgement(id)),
             Err(unknown) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(unknown),
             Err(_) => Ok(Self::Event(text.to_owned())),
         }
@@ -96,22 +100,12 @@ impl FromStr for Shown {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 struct Chosen {
-    /// As `list` names them: 42 is a mail with all its recipients, 42.2 its second recipient
+    /// As `list` names them: 42 is a mail with all its recipients, 42.2 its second recipient, p7 a judgement
     #[arg(value_name = "ID")]
     ids: Vec<Target>,
     /// Whatever is in one of these states
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    state: Vec<State>,
-}
-
-impl ValueEnum for State {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()))
-    }
+    state: Vec<Listed>,
 }
 
 /// Runs it.
@@ -130,15 +124,14 @@ fn run_in(path: &Path, command: &Command, out: &mut impl Write) -> anyhow::Resul
     let exit = runtime.block_on(async {
         match command {
             Command::List { state, rule, json } => {
-                let filter = Filter { states: state.clone(), rule: rule.clone(), mail: None };
-                list(path, &filter, *json, out).await
+                list(path, &Selection::new(state, rule.as_deref()), *json, out).await
             }
             Command::Show { id: Shown::Mail(id), raw, json } => show(path, *id, *raw, *json, out).await,
-            Command::Show { id: Shown::Event(event), raw: false, json } => show_event(path, event, *json, out).await,
-            Command::Show { id: Shown::Event(event), raw: true, .. } => {
-                let event = one_line(event);
-                Err(UsageError(format!("{event}: an event has no bytes to show; --raw takes a mail's id")).into())
+            Command::Show { id: Shown::Event(_) | Shown::Judgement(_), raw: true, .. } => {
+                Err(UsageError("an event has no bytes to show; --raw takes a mail's id".to_owned()).into())
             }
+            Command::Show { id: Shown::Event(event), json, .. } => show_event(path, event, *json, out).await,
+            Command::Show { id: Shown::Judgement(id), json, .. } => show_judgement(path, *id, *json, out).await,
             Command::Retry(chosen) => act(path, Action::Retry, chosen, out).await,
             Command::Cancel(chosen) => act(path, Action::Cancel, chosen, out).await,
             Command::Verify { deep, json } => verify(path, *deep, *json, out).await,
@@ -156,7 +149,7 @@ async fn reader(path: &Path) -> anyhow::Result<Reader> {
     Reader::open(path).await?.ok_or_else(|| none(path))
 }
 
-async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+async fn list(path: &Path, selection: &Selection, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut reader = reader(path).await?;
     let now = Timestamp::now();
     let mut listed = 0_u64;
@@ -168,13 +161,13 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
             columns.0, columns.1, columns.2, columns.3
         )?;
     }
-    reader
-        .list(filter, |line| -> anyhow::Result<()> {
+    selection
+        .each(&mut reader, |entry| {
             listed += 1;
             if json {
-                writeln!(out, "{}", as_json(&line))?;
+                writeln!(out, "{}", entry.as_json())?;
             } else {
-                writeln!(out, "{}", as_text(&line, now))?;
+                writeln!(out, "{}", entry.as_text(now))?;
             }
             Ok(())
         })
@@ -195,68 +188,9 @@ async fn list(path: &Path, filter: &Filter, json: bool, out: &mut impl Write) ->
     Ok(Exit::Done)
 }
 
-fn as_text(line: &Line, now: Timestamp) -> String {
-    let mut text = format!(
-        "{:<8} {:<9} {:<32} {:<20} {}",
-        line.id(),
-        line.state,
-        one_line(&line.address),
-        one_line(&line.rule),
-        one_line(&line.event)
-    );
-    if line.events > 1 {
-        text.push_str(&format!(" and {} more", line.events - 1));
-    }
-    text.push_str(&format!(", {} old, {}", span(line.stored, now), attempts(line.attempts)));
-    if let Some(next) = line.next {
-        let due = if next <= now { "due now".to_owned() } else { format!("due in {}", span(now, next)) };
-        text.push_str(&format!(", {due}"));
-    }
-    if let Some(reason) = &line.reason {
-        text.push_str(&format!(": {reason}"));
-    }
-    text
-}
-
-fn attempts(number: u32) -> String {
-    match number {
-        0 => "not tried".to_owned(),
-        _ => count(number.into(), "attempt"),
-    }
-}
-
-/// The time between two moments in its largest unit.
-fn span(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-fn as_json(line: &Line) -> serde_json::Value {
-    json!({
-        "id": line.id(),
-        "state": line.state.name(),
-        "address": line.address,
-        "rule": line.rule,
-        "event": line.event,
-        "events": line.events,
-        "subject": line.subject,
-        "message_id": line.message_id,
-        "stored": line.stored.to_string(),
-        "updated": line.updated.to_string(),
-        "attempts": line.attempts,
-        "next_attempt": line.next.map(|next| next.to_string()),
-        "reason": line.reason,
-    })
-}
-
-async fn show(path: &Path, id: Target, raw: bool, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+async fn show(path: &Path, id: i64, raw: bool, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut reader = reader(path).await?;
-    let Some(mail) = reader.mail(id.mail).await? else {
+    let Some(mail) = reader.mail(id).await? else {
         anyhow::bail!("there is no {id} in the outbox");
     };
     if raw {
@@ -276,6 +210,17 @@ async fn show_event(path: &Path, event: &str, json: bool, out: &mut impl Write) 
         let event = one_line(event);
         anyhow::bail!("there is no event {event} in the outbox: it never came, or is older than `retention`");
     }
+    write_decisions(&decisions, json, out)
+}
+
+async fn show_judgement(path: &Path, id: i64, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let Some(decision) = reader(path).await?.judgement(id).await? else {
+        anyhow::bail!("there is no p{id} in the outbox: it never was, or is decided");
+    };
+    write_decisions(&[decision], json, out)
+}
+
+fn write_decisions(decisions: &[StoredDecision], json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
     if json {
         let decisions: Vec<_> = decisions.iter().map(decision_as_json).collect();
         writeln!(out, "{}", json!({"decisions": decisions}))?;
@@ -312,6 +257,7 @@ fn decision_as_text(decision: &StoredDecision, out: &mut impl Write) -> anyhow::
         "gathered" => "waits for a digest",
         "digested" => "went into a digest",
         "throttled" => "not sent: `throttle`",
+        "postponed" => "put off by a plugin",
         outcome => outcome,
     };
     write!(out, "  rule {}: {outcome}", one_line(&decision.rule))?;
@@ -336,7 +282,7 @@ fn mail_as_json(mail: &StoredMail) -> serde_json::Value {
         .recipients
         .iter()
         .map(|(line, log)| {
-            let mut value = as_json(line);
+            let mut value = listing::as_json(line);
             let log = log
                 .iter()
                 .map(|entry| json!({"at": entry.at.to_string(), "outcome": entry.outcome, "reply": entry.reply}));
@@ -400,11 +346,12 @@ fn mail_as_text(mail: &StoredMail, blobs: &BlobStore, out: &mut impl Write) -> a
 async fn act(path: &Path, action: Action, chosen: &Chosen, out: &mut impl Write) -> anyhow::Result<Exit> {
     let mut targets = chosen.ids.clone();
     if targets.is_empty() {
-        let filter = Filter { states: chosen.state.clone(), ..Filter::default() };
-        reader(path)
-            .await?
-            .list(&filter, |line| -> anyhow::Result<()> {
-                targets.push(Target { mail: line.mail, position: Some(line.position) });
+        Selection::new(&chosen.state, None)
+            .each(&mut reader(path).await?, |entry| {
+                targets.push(match entry {
+                    Entry::Recipient(line) => Target::Mail { mail: line.mail, position: Some(line.position) },
+                    Entry::Judgement(line) => Target::Postponed(line.id),
+                });
                 Ok(())
             })
             .await?;
@@ -445,8 +392,8 @@ fn verify_as_text(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
     let sums = &report.sums;
     writeln!(
         out,
-        "events:     {} accepted = {} filtered + {} grouped + {} quarantined",
-        sums.accepted, sums.filtered, sums.grouped, sums.quarantined
+        "events:     {} accepted = {} filtered + {} grouped + {} quarantined + {} postponed",
+        sums.accepted, sums.filtered, sums.grouped, sums.quarantined, sums.postponed
     )?;
     writeln!(
         out,

@@ -17,8 +17,8 @@ use crate::compose::{Composer, Draft, thread};
 use crate::config::load::load_offline;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
+use crate::judge::{Postponed, judge};
 use crate::mail::MailReader;
-use crate::rule::decide::decide;
 use crate::rule::{Rule, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::Visible;
@@ -135,7 +135,8 @@ impl Work<'_> {
         let mut mailed = false;
         let mut reasons = Vec::new();
         for rule in self.rules.clone() {
-            let decision = decide(rule, event);
+            let judged = judge(rule, event, rows, self.now, self.composer.plugins);
+            let decision = judged.unwrap_or_else(Postponed::into_decision);
             match decision.decision {
                 Verdict::Notify => {}
                 Verdict::Skip => {

@@ -97,6 +97,7 @@ fn compose(from: &Mailbox, to: Address, now: Timestamp) -> NewMail {
             .to_owned(),
         html: None,
         attachments: Vec::new(),
+        pictures: Vec::new(),
         view: View::default(),
     };
     let head = Letterhead { from, rule: "send-test", date: now, thread: None };

@@ -1,4 +1,5 @@
-//! Result attachments: JSONL or CSV, streamed into the blob store, dropped as a whole over the limit.
+//! Files of a mail. Result attachments (JSONL or CSV, streamed into the blob store) and files that plugins wrote are dropped
+//! as a whole over the limit; pictures inside the mail count as well.
 
 mod csv;
 mod name;
@@ -8,13 +9,14 @@ use std::io::{self, Write};
 
 use indexmap::IndexSet;
 
-use super::human;
 use super::tables::sources;
-use super::view::AttachedFile;
+use super::view::{AttachedFile, Block};
+use super::{Picture, human};
 use crate::blob::{BlobStore, BlobWriter};
 use crate::event::FlowCompletion;
 use crate::event::rows::{ResultSet, Row};
 use crate::facts::{RowReader, Rows, RowsError};
+use crate::fragment::{File, Image};
 use crate::mail::Attachment;
 use crate::rule::{AttachmentFormat, ResultAttachment, Rule};
 use crate::text;
@@ -28,110 +30,272 @@ const COLUMNS: usize = 16_384;
 /// Sources that a note names.
 const NAMED: usize = 20;
 
-/// Attachments of a mail, and what became of those that are missing.
+/// Files of a mail, and what became of those that are missing.
 #[derive(Default)]
 pub(super) struct Attached {
     pub(super) stored: Vec<Attachment>,
+    /// The same, as the mail lists them.
     pub(super) listed: Vec<AttachedFile>,
+    /// Pictures that the HTML part shows.
+    pub(super) pictures: Vec<Picture>,
     pub(super) notes: Vec<String>,
 }
 
-/// Writes the attachments that a rule asks for. Rows that cannot be read are named in a note.
-///
-/// # Errors
-/// When the blob store cannot be written.
-pub(super) fn write(rule: &Rule, event: &FlowCompletion, rows: &RowReader, blobs: &BlobStore) -> io::Result<Attached> {
-    let mut out = Attached::default();
-    if rule.attachments_max_mib == 0 {
-        return Ok(out);
+/// Gathers the files of a mail within the rule's limit: pictures as they come, as long as they fit, and attachments, which
+/// are dropped as a whole.
+pub(super) struct Files<'a> {
+    rule: &'a Rule,
+    blobs: &'a BlobStore,
+    pictures: Vec<Picture>,
+    /// Octets of the pictures.
+    pictured: u64,
+    /// Octets of the attachments.
+    total: u64,
+    results: Vec<Waiting>,
+    /// Files that plugins wrote.
+    written: Vec<Waiting>,
+    /// Where they all came from.
+    origins: Vec<String>,
+    /// Origins beyond those that are named.
+    unnamed: u64,
+    /// Files of plugins beyond those that a mail may have.
+    unwanted: u64,
+    notes: Vec<String>,
+}
+
+/// A file that is attached if all of them fit.
+struct Waiting {
+    /// Without its name, which depends on the others.
+    listed: AttachedFile,
+    stem: String,
+    extension: String,
+    content_type: String,
+    blob: BlobWriter,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn new(rule: &'a Rule, blobs: &'a BlobStore) -> Self {
+        Self {
+            rule,
+            blobs,
+            pictures: Vec::new(),
+            pictured: 0,
+            total: 0,
+            results: Vec::new(),
+            written: Vec::new(),
+            origins: Vec::new(),
+            unnamed: 0,
+            unwanted: 0,
+            notes: Vec::new(),
+        }
     }
-    let limit = rule.attachments_limit();
-    let mut files: Vec<(AttachedFile, u64, BlobWriter)> = Vec::new();
-    let mut dropped: Vec<String> = Vec::new();
-    let mut unnamed = 0_u64;
-    let mut total = 0_u64;
-    let mut taken = HashSet::new();
-    let mut passed_over = 0_u64;
-    for (source, set) in sources(event) {
-        let Some(wanted) = rule.include_result_attachment_from.iter().rev().find(|entry| entry.source.matches(source))
-        else {
-            continue;
-        };
-        if files.len() >= FILES || out.notes.len() >= FILES {
-            passed_over += 1;
-            continue;
+
+    /// Stores a picture and puts its address into its block; if it does not fit, a note takes the block's place. A mail
+    /// without HTML shows none.
+    ///
+    /// # Errors
+    /// When the blob store cannot be written.
+    pub(super) fn picture(&mut self, image: &Image, block: &mut Block) -> io::Result<()> {
+        let Block::Image { url, alternative, .. } = block else { return Ok(()) };
+        if !self.rule.html {
+            return Ok(());
         }
-        let mut sink = Sink { blob: None, size: 0, limit: limit.saturating_sub(total) };
-        // Over the limit nothing is stored any more, but it is still counted, so that the note can name sizes.
-        if total <= limit {
-            sink.blob = Some(blobs.create()?);
+        let size = image.data.len() as u64;
+        if self.pictured.saturating_add(size) > self.rule.attachments_limit() {
+            let limit = self.rule.attachments_max_mib;
+            let why = match self.pictured {
+                0 => format!("because it has {}, more than the limit of {limit} MiB", human::size(size)),
+                _ => format!("because all pictures together have more than the limit of {limit} MiB"),
+            };
+            *block = super::blocks::left_out(alternative, &why);
+            return Ok(());
         }
-        let written = match rule.attachment_format {
+        let mut blob = self.blobs.create()?;
+        blob.write_all(&image.data)?;
+        let blob = blob.finish()?;
+        self.pictured += size;
+        let number = self.pictures.len() + 1;
+        // The same in every mail that shows it there, and unlike the others in this mail.
+        let cid = format!("{number}.{}@bewit.invalid", blob.sha256.get(..32).unwrap_or_default());
+        *url = Some(format!("cid:{cid}"));
+        let name = format!("picture-{number}.{}", image.kind.extension());
+        let content_type = image.kind.media_type().to_owned();
+        self.pictures.push(Picture { cid, file: Attachment { name, content_type, blob } });
+        Ok(())
+    }
+
+    /// Takes a file that a plugin wrote for a source.
+    ///
+    /// # Errors
+    /// When the blob store cannot be written.
+    pub(super) fn file(&mut self, source: &str, file: File) -> io::Result<()> {
+        if self.written.len() >= FILES {
+            self.unwanted += 1;
+            return Ok(());
+        }
+        let mut sink = self.sink()?;
+        sink.write_all(&file.data)?;
+        self.count(source, sink.size);
+        if let Some(blob) = sink.blob {
+            let (stem, extension) = name::split(&file.name);
+            self.written.push(Waiting {
+                listed: AttachedFile {
+                    name: String::new(),
+                    size: human::size(sink.size),
+                    source: super::build::name(source),
+                    rows: 0,
+                },
+                stem: stem.to_owned(),
+                extension: extension.to_owned(),
+                content_type: harmless(&file.media_type),
+                blob,
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the results that a rule attaches. Rows that cannot be read are named in a note.
+    ///
+    /// # Errors
+    /// When the blob store cannot be written.
+    pub(super) fn results(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
+        if self.rule.attachments_max_mib == 0 {
+            return Ok(());
+        }
+        let mut passed_over = 0_u64;
+        for (source, set) in sources(event) {
+            let entries = &self.rule.include_result_attachment_from;
+            let Some(wanted) = entries.iter().rev().find(|entry| entry.source.matches(source)) else { continue };
+            if self.results.len() + self.written.len() >= FILES || self.notes.len() >= FILES {
+                passed_over += 1;
+                continue;
+            }
+            self.result(wanted, source, set, rows)?;
+        }
+        if passed_over > 0 {
+            let them = human::count(passed_over, "more source");
+            self.notes.push(format!("The results of {them} were not attached: a mail has at most {FILES} files."));
+        }
+        Ok(())
+    }
+
+    fn result(&mut self, wanted: &ResultAttachment, source: &str, set: &ResultSet, rows: &RowReader) -> io::Result<()> {
+        let format = self.rule.attachment_format;
+        let mut sink = self.sink()?;
+        let written = match format {
             AttachmentFormat::Jsonl => jsonl(wanted, set, rows, &mut sink),
             AttachmentFormat::Csv => csv::write(wanted, set, rows, &mut sink),
         };
         let written = match written {
             Ok(written) => written,
             Err(Failure::Rows(error)) => {
-                out.notes.push(unreadable(source, &error));
-                continue;
+                self.notes.push(unreadable(source, &error));
+                return Ok(());
             }
             Err(Failure::Io(error)) => return Err(error),
         };
         if let Some(error) = &written.problem {
-            out.notes.push(unreadable(source, error));
+            self.notes.push(unreadable(source, error));
         }
         if written.columns > COLUMNS {
-            out.notes.push(format!(
+            self.notes.push(format!(
                 "Of the results of {} only the first {COLUMNS} of {} columns were attached.",
                 super::build::name(source),
                 written.columns
             ));
         }
         if written.rows == 0 {
-            continue;
+            return Ok(());
         }
-        total = total.saturating_add(sink.size);
-        if dropped.len() < NAMED {
-            dropped.push(format!("{} ({})", super::build::name(source), human::size(sink.size)));
-        } else {
-            unnamed += 1;
-        }
+        self.count(source, sink.size);
         if let Some(blob) = sink.blob {
-            let listed = AttachedFile {
-                name: distinct(source, extension(rule.attachment_format), &mut taken),
-                size: human::size(sink.size),
-                source: super::build::name(source),
-                rows: written.rows,
-            };
-            files.push((listed, sink.size, blob));
+            self.results.push(Waiting {
+                listed: AttachedFile {
+                    name: String::new(),
+                    size: human::size(sink.size),
+                    source: super::build::name(source),
+                    rows: written.rows,
+                },
+                stem: source.to_owned(),
+                extension: extension(format).to_owned(),
+                content_type: content_type(format).to_owned(),
+                blob,
+            });
+        }
+        Ok(())
+    }
+
+    /// Room for one more file. Over the limit nothing is stored any more, but it is still counted, so that the note can
+    /// name sizes.
+    fn sink(&self) -> io::Result<Sink> {
+        let limit = self.rule.attachments_limit().saturating_sub(self.pictured.saturating_add(self.total));
+        let blob = if self.is_over() { None } else { Some(self.blobs.create()?) };
+        Ok(Sink { blob, size: 0, limit })
+    }
+
+    fn is_over(&self) -> bool {
+        self.rule.attachments_max_mib == 0 || self.pictured.saturating_add(self.total) > self.rule.attachments_limit()
+    }
+
+    fn count(&mut self, source: &str, size: u64) {
+        self.total = self.total.saturating_add(size);
+        if self.origins.len() < NAMED {
+            self.origins.push(format!("{} ({})", super::build::name(source), human::size(size)));
+        } else {
+            self.unnamed += 1;
         }
     }
-    if passed_over > 0 {
-        let them = human::count(passed_over, "more source");
-        out.notes.push(format!("The results of {them} were not attached: a mail has at most {FILES} files."));
-    }
-    if total > limit {
-        if unnamed > 0 {
-            dropped.push(human::count(unnamed, "more source"));
+
+    /// Stores them, if they are within the limit.
+    ///
+    /// # Errors
+    /// When the blob store cannot be written.
+    pub(super) fn finish(mut self) -> io::Result<Attached> {
+        if self.unwanted > 0 {
+            let them = human::count(self.unwanted, "more file");
+            self.notes.push(format!("A mail has at most {FILES} files: {them} of plugins left out."));
         }
-        out.notes.push(format!(
-            "Attachments were left out: together they have {}, more than the limit of {} MiB. They came from {}.",
-            human::size(total),
-            rule.attachments_max_mib,
-            dropped.join(", ")
-        ));
-        return Ok(out);
+        let over = self.is_over() && !self.origins.is_empty();
+        let mut out = Attached { pictures: self.pictures, notes: self.notes, ..Attached::default() };
+        if over {
+            if self.unnamed > 0 {
+                self.origins.push(human::count(self.unnamed, "more source"));
+            }
+            if self.pictured > 0 {
+                self.origins
+                    .push(format!("pictures in this mail ({}), which are still there", human::size(self.pictured)));
+            }
+            out.notes.push(format!(
+                "Attachments were left out: together they have {}, more than the limit of {} MiB. They came from {}.",
+                human::size(self.total.saturating_add(self.pictured)),
+                self.rule.attachments_max_mib,
+                self.origins.join(", ")
+            ));
+            return Ok(out);
+        }
+        let mut taken = HashSet::new();
+        for mut file in self.results.into_iter().chain(self.written) {
+            file.listed.name = distinct(&file.stem, &file.extension, &mut taken);
+            out.stored.push(Attachment {
+                name: file.listed.name.clone(),
+                content_type: file.content_type,
+                blob: file.blob.finish()?,
+            });
+            out.listed.push(file.listed);
+        }
+        Ok(out)
     }
-    for (listed, _, blob) in files {
-        out.stored.push(Attachment {
-            name: listed.name.clone(),
-            content_type: content_type(rule.attachment_format).to_owned(),
-            blob: blob.finish()?,
-        });
-        out.listed.push(listed);
+}
+
+/// A plugin's media type, unless a mail program would show such a file as if it were part of the mail.
+fn harmless(kind: &str) -> String {
+    let lower = kind.to_ascii_lowercase();
+    let shown = ["text/html", "application/xhtml+xml", "image/svg+xml"].contains(&lower.as_str());
+    if shown || lower.starts_with("multipart/") || lower.starts_with("message/") {
+        "application/octet-stream".to_owned()
+    } else {
+        kind.to_owned()
     }
-    Ok(out)
 }
 
 fn extension(format: AttachmentFormat) -> &'static str {

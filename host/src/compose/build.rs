@@ -45,6 +45,7 @@ pub(super) fn view(
     view.uploads = build.uploads();
     view.rule = name(&rule.name);
     view.reason = decision.map(|decision| cut(&decision.reason, ERROR)).unwrap_or_default();
+    view.plugin_notes = decision.map(|decision| super::blocks::notes(&decision.notes)).unwrap_or_default();
     view
 }
 
@@ -59,6 +60,7 @@ pub(super) fn bare(
     let links = base_url.map(|base| Links::new(base, &event.key.org_id));
     let build = Build { links, rule, event, now };
     let mut view = build.head();
+    view.plugin_notes = super::blocks::notes(&decision.notes);
     shorten(&mut view);
     view.client = build.client_facts(&view);
     view.client.truncate(FEW);
@@ -74,6 +76,7 @@ pub(super) fn shorten(view: &mut View) {
     view.uploads = None;
     view.artifacts.truncate(FEW);
     view.notes.truncate(FEW);
+    view.plugin_notes.truncate(FEW);
     for facts in [&mut view.client, &mut view.flow] {
         facts.iter_mut().for_each(|fact| fact.values.truncate(FEW));
         facts.retain(|fact| fact.label != "Arguments");

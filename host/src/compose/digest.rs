@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::attachments::distinct;
 use super::templates::{DIGEST_SET, Slot};
-use super::view::{AttachedFile, DigestView, Outcome, View};
-use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, human};
+use super::view::{AttachedFile, Block, DigestView, Outcome, View};
+use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, blocks, human};
 use crate::mail::Attachment;
 use crate::rule::Rule;
 use crate::text;
@@ -16,6 +16,8 @@ use crate::text;
 const TABLES: usize = 768 * 1024;
 /// Collections that are shown with their facts; the others only as a line of the summary table.
 const SHOWN: usize = 100;
+/// Notes of plugins that a collection keeps whose tables are left out.
+const FEW: usize = 3;
 /// Lines of the summary table.
 const LISTED: usize = 500;
 
@@ -55,7 +57,7 @@ pub fn digest(
     };
     // A digest is not gathered again; the first collection stands for it.
     let view = items.first().map(|(view, _)| view.clone()).unwrap_or_default();
-    Ok(Draft { subject, text, html, attachments, view })
+    Ok(Draft { subject, text, html, attachments, pictures: Vec::new(), view })
 }
 
 fn parts(
@@ -75,6 +77,16 @@ fn summary_only(view: &mut View) {
     view.client.clear();
     view.flow.clear();
     view.notes.clear();
+    view.plugin_notes.clear();
+}
+
+/// A digest shows what pictures show in words: their bytes belong to the collections' own mails.
+fn without_pictures(view: &mut View) {
+    for block in view.results.iter_mut().flat_map(|table| &mut table.blocks) {
+        if let Block::Image { url, .. } = block {
+            *url = None;
+        }
+    }
 }
 
 /// The digest's view of its collections.
@@ -117,11 +129,13 @@ fn bounded(items: &[(View, Vec<Attachment>)], notes: &mut Vec<String>) -> Vec<Vi
         let mut view = view.clone();
         // They are listed for the whole mail.
         view.attachments.clear();
+        without_pictures(&mut view);
         let cost = cost(&view);
         if at >= SHOWN || cost > left {
             without += u64::from(!view.results.is_empty() || view.uploads.is_some());
             view.results.clear();
             view.uploads = None;
+            view.plugin_notes.truncate(FEW);
             if at >= SHOWN {
                 summary_only(&mut view);
             }
@@ -139,8 +153,10 @@ fn bounded(items: &[(View, Vec<Attachment>)], notes: &mut Vec<String>) -> Vec<Vi
 
 fn cost(view: &View) -> usize {
     let cells = view.results.iter().flat_map(|table| table.rows.iter().flatten()).map(|cell| 200 + 2 * cell.len());
+    let blocks = view.results.iter().flat_map(|table| &table.blocks).map(blocks::cost);
+    let notes = view.plugin_notes.iter().map(|note| 600 + blocks::octets(&note.text));
     let files = view.uploads.iter().flat_map(|uploads| &uploads.files).map(|file| 600 + 2 * file.name.len());
-    cells.chain(files).sum()
+    cells.chain(blocks).chain(notes).chain(files).sum()
 }
 
 /// Attachments of all collections under distinct names, or a note if they are too large together.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::Draft;
+use super::{Draft, Picture};
 use crate::mail::{NewMail, Segment};
 use crate::rule::address::{Address, Mailbox};
 use crate::text;
@@ -33,7 +33,7 @@ pub struct Letterhead<'a> {
 pub fn body(draft: &Draft) -> (Vec<u8>, Arc<Vec<Segment>>) {
     let mut content = text_part("text/plain", &draft.text);
     if let Some(html) = &draft.html {
-        content = multipart("alternative", vec![content, text_part("text/html", html)]);
+        content = multipart("alternative", "", vec![content, related(text_part("text/html", html), &draft.pictures)]);
     }
     if !draft.attachments.is_empty() {
         let mut parts = vec![content];
@@ -48,7 +48,7 @@ pub fn body(draft: &Draft) -> (Vec<u8>, Arc<Vec<Segment>>) {
                 segments: vec![Segment::Base64(attachment.blob.clone())],
             });
         }
-        content = multipart("mixed", parts);
+        content = multipart("mixed", "", parts);
     }
     let fields = format!("MIME-Version: 1.0\r\n{}", content.fields);
     (fields.into_bytes(), Arc::new(content.segments))
@@ -133,7 +133,28 @@ fn normalised(content: &str) -> String {
     text
 }
 
-fn multipart(kind: &str, parts: Vec<Part>) -> Part {
+/// The HTML part, with the pictures that it names (RFC 2387, RFC 2392).
+fn related(html: Part, pictures: &[Picture]) -> Part {
+    if pictures.is_empty() {
+        return html;
+    }
+    let mut parts = vec![html];
+    for picture in pictures {
+        let name = safe_name(&picture.file.name);
+        parts.push(Part {
+            fields: format!(
+                "Content-Type: {};\r\n name=\"{name}\"\r\nContent-Disposition: inline;\r\n filename=\"{name}\"\r\n\
+                 Content-ID: <{}>\r\nContent-Transfer-Encoding: base64\r\n",
+                safe_type(&picture.file.content_type),
+                bare(&picture.cid)
+            ),
+            segments: vec![Segment::Base64(picture.file.blob.clone())],
+        });
+    }
+    multipart("related", ";\r\n type=\"text/html\"", parts)
+}
+
+fn multipart(kind: &str, parameters: &str, parts: Vec<Part>) -> Part {
     let boundary = boundary(&parts);
     let mut segments = Vec::new();
     for part in parts {
@@ -146,7 +167,7 @@ fn multipart(kind: &str, parts: Vec<Part>) -> Part {
         }
     }
     push(&mut segments, format!("--{boundary}--\r\n").into_bytes());
-    Part { fields: format!("Content-Type: multipart/{kind};\r\n boundary=\"{boundary}\"\r\n"), segments }
+    Part { fields: format!("Content-Type: multipart/{kind};\r\n boundary=\"{boundary}\"{parameters}\r\n"), segments }
 }
 
 /// Adds bytes to the last segment if it has bytes too.

@@ -1,14 +1,17 @@
 //! Composing: an event and a decision become the finished bytes of a mail.
 //!
 //! [`view`] is what templates see, [`templates`] the compiled set, [`tables`] and [`attachments`] read result rows,
-//! [`mime`] writes the mail. Nothing here sends, decides or remembers.
+//! [`results`] asks plugins, whose answers [`blocks`] makes fit to be shown, [`mime`] writes the mail. Nothing here sends,
+//! decides or remembers.
 
 pub mod attachments;
+mod blocks;
 mod build;
 pub mod digest;
 pub mod human;
 pub mod links;
 pub mod mime;
+mod results;
 mod samples;
 pub mod tables;
 pub mod templates;
@@ -20,6 +23,7 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::attachments::Files;
 use self::mime::Letterhead;
 use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
 use self::view::View;
@@ -27,7 +31,7 @@ use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::mail::{Attachment, NewMail};
-use crate::plugin::Ask;
+use crate::plugin::{Ask, Asked, Trouble};
 use crate::rule::address::Address;
 use crate::rule::{Decision, Delivery, Rule};
 use crate::text;
@@ -57,8 +61,19 @@ pub struct Draft {
     pub html: Option<String>,
     /// In order.
     pub attachments: Vec<Attachment>,
+    /// Those that the HTML part names.
+    pub pictures: Vec<Picture>,
     /// What the templates saw; a digest is made of these.
     pub view: View,
+}
+
+/// A picture inside a mail.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Its Content-ID without brackets; the HTML part has `cid:` and this. ASCII, nothing that a URL escapes.
+    pub cid: String,
+    /// Its bytes.
+    pub file: Attachment,
 }
 
 impl Draft {
@@ -98,6 +113,9 @@ pub enum ComposeError {
     /// Composing broke down.
     #[error("an internal error, which is a bug worth reporting")]
     Bug,
+    /// A plugin gave no answer, and the event is to be judged again later.
+    #[error(transparent)]
+    Postponed(#[from] Trouble),
     /// An attachment could not be stored.
     #[error("attachments could not be stored: {0}")]
     Io(#[from] std::io::Error),
@@ -118,7 +136,7 @@ impl Composer<'_> {
     /// The whole draft. Result rows that cannot be read are named in the mail, not an error. Blocking.
     ///
     /// # Errors
-    /// When the stock templates fail too, or the disk does.
+    /// When a plugin with `on_failure = "hold"` has no answer, when the stock templates fail too, or the disk does.
     pub fn draft(
         &self,
         rule: &Rule,
@@ -129,19 +147,23 @@ impl Composer<'_> {
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
         let mut view = build::view(self.base_url, rule, event, Some(decision), now);
-        let tables = tables::read(rule, event, rows);
-        view.results = tables.tables;
-        if tables.cut {
-            view.notes.push("Some result rows were left out: the mail would have become too large.".to_owned());
-        }
-        let attached = attachments::write(rule, event, rows, blobs)?;
+        let mut files = Files::new(rule, blobs);
+        let asked = Asked { rule: &rule.name, event, rows, now };
+        let results = results::read(rule, self.plugins, &asked, &view.plugin_notes, &mut files)?;
+        view.results = results.tables;
+        view.notes.extend(results.notes);
+        files.results(event, rows)?;
+        let attached = files.finish()?;
         view.attachments = attached.listed;
         view.notes.extend(attached.notes);
 
         let subject = self.subject_of(rule, &view)?;
         let text = self.part(rule, Slot::Text, &mut view)?;
         let html = if rule.html { Some(self.part(rule, Slot::Html, &mut view)?) } else { None };
-        Ok(Draft { subject, text, html, attachments: attached.stored, view })
+        // A template may leave out what it does not know; nobody would see such a picture, but as an odd attachment.
+        let named = |picture: &Picture| html.as_ref().is_some_and(|html| html.contains(&picture.cid));
+        let pictures = attached.pictures.into_iter().filter(named).collect();
+        Ok(Draft { subject, text, html, attachments: attached.stored, pictures, view })
     }
 
     fn subject_of(&self, rule: &Rule, view: &View) -> Result<String, ComposeError> {
@@ -165,7 +187,7 @@ impl Composer<'_> {
         let render = |slot| self.templates.render_stock(STOCK_SET, slot, &view);
         let (subject, text) = (text::fit(&view.subject, SUBJECT_LIMIT).into_owned(), render(Slot::Text)?);
         let html = if rule.html { Some(render(Slot::Html)?) } else { None };
-        Ok(Draft { subject, text, html, attachments: Vec::new(), view })
+        Ok(Draft { subject, text, html, attachments: Vec::new(), pictures: Vec::new(), view })
     }
 
     /// One part of the mail; without result tables if it would become too large with them, and, if that is not enough,

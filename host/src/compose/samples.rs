@@ -1,6 +1,8 @@
 //! What every template must be able to show: made-up views with everything, failed, cancelled, with next to nothing; and
 //! the shipped sample events, as a rule that shows all of them.
 
+mod fragment;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -10,12 +12,13 @@ use serde::Serialize;
 use super::templates::lint::Probe;
 use super::view::{AttachedFile, DigestView, Fact, Layout, Named, Outcome, Table, UploadedFile, Uploads, Value, View};
 use super::{build, tables};
+use crate::event::FlowCompletion;
 use crate::event::line::{LineLimits, admit};
 use crate::event::parse::parse;
 use crate::facts::RowReader;
 use crate::rule::address::Mailbox;
 use crate::rule::pattern::Pattern;
-use crate::rule::{Delivery, ErrorHandling, MetadataField, ResultTable, Rule, Throttle, defaults};
+use crate::rule::{Delivery, ErrorHandling, MetadataField, Rule, Throttle, defaults};
 
 const BASE: &str = "https://velociraptor.example.org/";
 /// When the shipped samples are looked at, half an hour after the first: Unix seconds.
@@ -40,12 +43,18 @@ static SHIPPED: LazyLock<Vec<View>> = LazyLock::new(|| {
         .iter()
         .filter_map(|(_, line)| parse(&admit(line.trim_end().as_bytes(), &LineLimits::default()).ok()?).ok())
         .map(|event| View {
-            results: tables::read(&rule, &event, &rows).tables,
+            results: all_tables(&rule, &event, &rows),
             reason: "matches the filters".to_owned(),
             ..build::view(Some(BASE), &rule, &event, None, now)
         })
         .collect()
 });
+
+fn all_tables(rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> Vec<Table> {
+    let mut reader = tables::Reader::new(rule, rows);
+    let wanted = tables::stock_table();
+    tables::sources(event).into_iter().filter_map(|(source, set)| reader.table(&wanted, source, set)).collect()
+}
 
 /// Views of digests; the first one has everything.
 pub(crate) fn digests() -> Vec<DigestView> {
@@ -73,7 +82,7 @@ fn infect(value: &mut serde_json::Value, probe: Probe) {
         serde_json::Value::Array(items) => items.iter_mut().for_each(|item| infect(item, probe)),
         serde_json::Value::Object(fields) => {
             for (name, field) in fields {
-                if !name.ends_with("url") && name != "outcome" && name != "layout" {
+                if !name.ends_with("url") && !["outcome", "layout", "kind", "tone"].contains(&name.as_str()) {
                     infect(field, probe);
                 }
             }
@@ -108,12 +117,7 @@ fn everything() -> Rule {
         keep_empty_rows: true,
         client_metadata: vec![MetadataField { field: "owner".to_owned(), alias: "Owner".to_owned() }],
         include_uploads_table_rows: defaults::INCLUDE_UPLOADS_TABLE_ROWS,
-        include_result_table_from: vec![ResultTable {
-            source: Pattern::off(),
-            columns: Pattern::off(),
-            max_rows: 20,
-            cell_limit: 200,
-        }],
+        include_result_table_from: vec![tables::stock_table()],
         result_table_max_columns: defaults::RESULT_TABLE_MAX_COLUMNS,
         include_result_attachment_from: Vec::new(),
         attachment_format: defaults::ATTACHMENT_FORMAT,
@@ -175,6 +179,8 @@ fn full() -> View {
                 problem: "rows.jsonl: not found".to_owned(),
                 ..table("Generic.Client.Info/Users", Layout::Narrow, 0)
             },
+            fragment::everything(),
+            fragment::titled(),
         ],
         uploads: Some(Uploads {
             files: vec![
@@ -188,13 +194,22 @@ fn full() -> View {
             total: 5,
             showing: "(Showing 2 of 5 rows)".to_owned(),
         }),
-        attachments: vec![AttachedFile {
-            name: "Windows.System.Pslist.jsonl".to_owned(),
-            size: "4.1 kB".to_owned(),
-            source: "Windows.System.Pslist".to_owned(),
-            rows: 118,
-        }],
+        attachments: vec![
+            AttachedFile {
+                name: "Windows.System.Pslist.jsonl".to_owned(),
+                size: "4.1 kB".to_owned(),
+                source: "Windows.System.Pslist".to_owned(),
+                rows: 118,
+            },
+            AttachedFile {
+                name: "process-tree.txt".to_owned(),
+                size: "2.0 kB".to_owned(),
+                source: "Windows.System.Pslist".to_owned(),
+                rows: 0,
+            },
+        ],
         notes: vec!["Results of Generic.Client.Info/Users could not be read.".to_owned()],
+        plugin_notes: fragment::notes(),
         rule: "analyst".to_owned(),
         reason: "matches the filters".to_owned(),
     }
@@ -213,6 +228,7 @@ fn failed() -> View {
         uploads: None,
         attachments: Vec::new(),
         notes: Vec::new(),
+        plugin_notes: Vec::new(),
         urgent: false,
         ..full()
     }
@@ -265,6 +281,6 @@ fn table(source: &str, layout: Layout, rows: usize) -> Table {
         total: 120,
         showing: if rows > 0 { format!("(Showing {rows} of 120 rows)") } else { String::new() },
         layout,
-        problem: String::new(),
+        ..Table::default()
     }
 }

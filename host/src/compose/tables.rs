@@ -10,7 +10,8 @@ use super::view::{Layout, Table};
 use crate::event::FlowCompletion;
 use crate::event::rows::{Cell, ResultSet, Row};
 use crate::facts::{RowReader, RowsError};
-use crate::rule::{ResultTable, Rule};
+use crate::rule::pattern::Pattern;
+use crate::rule::{ResultTable, Rule, defaults};
 use crate::text;
 
 /// Characters of a column's name.
@@ -19,19 +20,12 @@ const HEADER: usize = 30;
 const LONG_CELL: usize = 160;
 /// Characters of a row that fit the width of a phone.
 const PHONE: usize = 56;
-/// Octets of HTML that all tables of a mail may take, as an estimate: cells escaped, and their markup.
+/// Octets of HTML that all results of a mail may take, as an estimate: cells escaped, and their markup.
 const BUDGET: usize = 1024 * 1024;
 /// Octets of markup around one cell.
 const MARKUP: usize = 160;
 /// Octets of markup around one table, its name and its numbers.
 const TABLE: usize = 1_024;
-
-/// Tables of a mail.
-pub(super) struct Tables {
-    pub(super) tables: Vec<Table>,
-    /// Whether rows were left out because the mail would have become too large.
-    pub(super) cut: bool,
-}
 
 /// The sources of an event that a rule may name, with their rows if it carries them: `artifacts_with_results` first,
 /// then what else there are results of.
@@ -47,33 +41,65 @@ pub(super) fn sources(event: &FlowCompletion) -> Vec<(&str, &ResultSet)> {
     names.into_iter().filter_map(|name| Some((name, results.get(name)?))).collect()
 }
 
-/// Reads the tables that a rule asks for. Each source has one table, by the last entry that matches it.
-pub(super) fn read(rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> Tables {
-    let mut out = Tables { tables: Vec::new(), cut: false };
-    let mut budget = BUDGET;
-    for (source, set) in sources(event) {
-        let Some(wanted) = rule.include_result_table_from.iter().rev().find(|entry| entry.source.matches(source))
-        else {
-            continue;
-        };
-        if budget < TABLE {
-            out.cut = true;
-            break;
+/// An entry of `include_result_table_from` that sets nothing: all rows and columns that a table may have.
+pub(super) fn stock_table() -> ResultTable {
+    ResultTable {
+        source: Pattern::off(),
+        columns: Pattern::off(),
+        max_rows: defaults::TABLE_MAX_ROWS,
+        cell_limit: defaults::TABLE_CELL_LIMIT,
+    }
+}
+
+/// Reads the tables of a mail, and sees to it that all results together do not make it too large.
+pub(super) struct Reader<'a> {
+    rule: &'a Rule,
+    rows: &'a RowReader,
+    budget: usize,
+    /// Whether rows were left out because the mail would have become too large.
+    pub(super) cut: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(rule: &'a Rule, rows: &'a RowReader) -> Self {
+        Self { rule, rows, budget: BUDGET, cut: false }
+    }
+
+    /// Whether there is no room for anything; remembered.
+    pub(super) fn is_full(&mut self) -> bool {
+        self.cut |= self.budget < TABLE;
+        self.budget < TABLE
+    }
+
+    /// Takes the room for something else than a table. False, and nothing taken: there is not enough.
+    pub(super) fn pay(&mut self, octets: usize) -> bool {
+        let cost = octets.saturating_add(TABLE);
+        let fits = cost <= self.budget;
+        if fits {
+            self.budget -= cost;
         }
-        let mut reading = Reading::new(wanted, rule.result_table_max_columns, budget - TABLE);
-        match rows.open(set) {
+        fits
+    }
+
+    /// The table of a source; none if it has no rows and no trouble.
+    pub(super) fn table(&mut self, wanted: &ResultTable, source: &str, set: &ResultSet) -> Option<Table> {
+        if self.is_full() {
+            return None;
+        }
+        let mut reading = Reading::new(wanted, self.rule.result_table_max_columns, self.budget - TABLE);
+        match self.rows.open(set) {
             Ok(stream) => stream.for_each(|row| reading.take(row)),
             Err(error) => reading.problem = error.to_string(),
         }
-        out.cut |= reading.over;
+        self.cut |= reading.over;
         let left = reading.budget;
         let table = reading.finish(source);
-        if table.total > 0 || !table.problem.is_empty() {
-            budget = left;
-            out.tables.push(table);
+        if table.total == 0 && table.problem.is_empty() {
+            return None;
         }
+        self.budget = left;
+        Some(table)
     }
-    out
 }
 
 /// A table in the making.
@@ -181,11 +207,12 @@ impl<'a> Reading<'a> {
             total: self.total,
             showing: showing(shown, self.total),
             problem,
+            ..Table::default()
         }
     }
 }
 
-fn layout(columns: &[String], rows: &[Vec<String>]) -> Layout {
+pub(super) fn layout(columns: &[String], rows: &[Vec<String>]) -> Layout {
     let long = |cell: &String| cell.contains('\n') || cell.chars().nth(LONG_CELL).is_some();
     if rows.len() == 1 || rows.iter().flatten().any(long) {
         return Layout::Record;

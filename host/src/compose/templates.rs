@@ -6,8 +6,10 @@
 //!
 //! Beside Jinja's own filters there are: `line` (one line, breaks shown as `⏎`), `br` (line breaks and places where
 //! long words may break, for HTML; `br(16)` for words over 16 characters), `block(prefix)` (a prefix before each further line), `wrap(width, indent)`,
-//! `cut(limit)`, `count(noun)` (`1 row`, `no rows`), `grouped` (`1,234`), `text_table(width)` and `text_facts`.
+//! `cut(limit)`, `count(noun)` (`1 row`, `no rows`), `grouped` (`1,234`), `text_table(width)`, `text_facts`, `text_bars` and
+//! `text_code`.
 
+mod bars;
 mod filters;
 mod folder;
 pub(super) mod lint;
@@ -42,6 +44,8 @@ const RECURSION: usize = 60;
 
 /// The embedded files.
 const STOCK: &[(&str, &str)] = &[
+    ("_blocks.html.j2", include_str!("../../../templates/_blocks.html.j2")),
+    ("_blocks.txt.j2", include_str!("../../../templates/_blocks.txt.j2")),
     ("_collection.html.j2", include_str!("../../../templates/_collection.html.j2")),
     ("_collection.txt.j2", include_str!("../../../templates/_collection.txt.j2")),
     ("_facts.html.j2", include_str!("../../../templates/_facts.html.j2")),

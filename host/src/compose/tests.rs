@@ -14,6 +14,8 @@ use crate::plugin::registry::Plugins;
 use crate::rule::Verdict;
 use crate::rule::decide::decide;
 
+mod plugins;
+
 fn rule(keys: &str) -> Rule {
     let text = format!(
         "[smtp]\nmailbox = \"mail\"\nfrom = \"Bewit <bewit@example.org>\"\n[outbox]\nurl = \"sqlite:b.db\"\n\

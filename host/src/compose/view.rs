@@ -4,7 +4,11 @@
 //! where an endpoint sent some; the filters `line`, `br` and `block` (see [`super::templates`]) put them where they can
 //! do no harm. A value that is not known is empty, or `none` where the type says `Option`.
 
+mod block;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::block::{Bar, Block, Grid, PluginNote};
 
 /// Everything a template of a flow completion can name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -57,7 +61,7 @@ pub struct View {
     pub client: Vec<Fact>,
     /// Facts of the flow, in order.
     pub flow: Vec<Fact>,
-    /// Result tables, in the order of the event.
+    /// Results, in the order of the event: tables, and what plugins make of a source instead.
     pub results: Vec<Table>,
     /// The uploads table, if the rule wants one and there are uploads.
     pub uploads: Option<Uploads>,
@@ -65,6 +69,9 @@ pub struct View {
     pub attachments: Vec<AttachedFile>,
     /// What the reader must know of this mail: attachments that were dropped, results that could not be read.
     pub notes: Vec<String>,
+    /// What plugins want the reader to know, in order.
+    #[serde(default)]
+    pub plugin_notes: Vec<PluginNote>,
     /// Name of the rule that sent the mail.
     pub rule: String,
     /// Why it did.
@@ -113,7 +120,7 @@ pub struct Value {
     pub url: Option<String>,
 }
 
-/// Result rows of one source.
+/// Result rows of one source, or what a plugin makes of them: then there are `blocks`, and no rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// `Artifact` or `Artifact/Source`.
@@ -132,6 +139,15 @@ pub struct Table {
     pub layout: Layout,
     /// Why the rows could not be read, or not all; else empty.
     pub problem: String,
+    /// What the plugin calls it; empty: the source's name is enough. One line.
+    #[serde(default)]
+    pub title: String,
+    /// The plugin that wrote the blocks; empty for a table.
+    #[serde(default)]
+    pub plugin: String,
+    /// What the plugin makes of the source, in order; none for a table.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
 }
 
 /// How a table is best laid out.
@@ -178,7 +194,7 @@ pub struct AttachedFile {
     pub size: String,
     /// Where its rows come from.
     pub source: String,
-    /// How many.
+    /// How many; 0 for a file that a plugin wrote.
     pub rows: u64,
 }
 
@@ -217,6 +233,32 @@ pub struct DigestView {
 mod tests {
     use super::*;
 
+    fn every_kind() -> Vec<Block> {
+        let full = crate::compose::samples::views().remove(0);
+        let blocks: Vec<Block> = full.results.into_iter().flat_map(|table| table.blocks).collect();
+        let kinds: std::collections::HashSet<_> = blocks.iter().map(std::mem::discriminant).collect();
+        assert_eq!(kinds.len(), 9, "a sample has every kind of block");
+        blocks
+    }
+
+    #[test]
+    fn what_an_older_version_gathered_can_be_read() {
+        let mut value = serde_json::to_value(View { results: vec![Table::default()], ..View::default() }).unwrap();
+        value.as_object_mut().unwrap().remove("plugin_notes");
+        for name in ["title", "plugin", "blocks"] {
+            value["results"][0].as_object_mut().unwrap().remove(name);
+        }
+        let view: View = serde_json::from_value(value).unwrap();
+        assert_eq!(view, View { results: vec![Table::default()], ..View::default() });
+    }
+
+    #[test]
+    fn blocks_come_back_from_json_as_they_were() {
+        let blocks = every_kind();
+        let json = serde_json::to_string(&blocks).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Block>>(&json).unwrap(), blocks);
+    }
+
     /// What a page for template authors says is what there is.
     #[test]
     fn the_authors_page_names_every_field() {
@@ -224,7 +266,8 @@ mod tests {
         let view = View {
             hunt: Some(Named::default()),
             client: vec![Fact { values: vec![Value::default()], ..Fact::default() }],
-            results: vec![Table::default()],
+            results: vec![Table { blocks: every_kind(), ..Table::default() }],
+            plugin_notes: vec![PluginNote::default()],
             uploads: Some(Uploads { files: vec![UploadedFile::default()], ..Uploads::default() }),
             attachments: vec![AttachedFile::default()],
             ..View::default()

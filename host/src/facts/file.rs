@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 
@@ -31,6 +31,15 @@ pub(super) struct FileRows {
     done: bool,
 }
 
+/// Which side of a copy has failed.
+#[derive(Debug)]
+pub(super) enum Copy {
+    /// The file of rows.
+    Read(io::Error),
+    /// The copy.
+    Write(io::Error),
+}
+
 /// How the next row was read.
 enum Next {
     /// It is in the line buffer.
@@ -49,14 +58,32 @@ impl FileRows {
             return Err(RowsError::OutsideFolder(name.to_owned()));
         }
         let file = open_in(folder, name).map_err(|error| RowsError::Io { name: name.to_owned(), error })?;
-        Ok(Self {
+        Ok(Self::of(name, file))
+    }
+
+    /// The rows of a file that is open already.
+    pub(super) fn of(name: &str, file: File) -> Self {
+        Self {
             name: name.to_owned(),
             limits: LineLimits::default(),
             input: BufReader::with_capacity(BLOCK, file),
             line: Vec::new(),
             number: 0,
             done: false,
-        })
+        }
+    }
+
+    /// Copies what is left of the file, as it is.
+    pub(super) fn copy(&mut self, out: &mut impl Write) -> Result<(), Copy> {
+        loop {
+            let block = self.input.fill_buf().map_err(Copy::Read)?;
+            if block.is_empty() {
+                return Ok(());
+            }
+            let length = block.len();
+            out.write_all(block).map_err(Copy::Write)?;
+            self.input.consume(length);
+        }
     }
 
     /// Counts what is left, parsing nothing.

@@ -4,10 +4,15 @@
 mod file;
 mod owned;
 
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blob::{BlobRef, BlobStore};
+use crate::event::FlowCompletion;
 use crate::event::rows::{Elements, ResultSet, Row};
+use crate::text::Shown;
 
 pub use self::owned::OwnedRows;
 
@@ -44,7 +49,35 @@ pub enum RowsError {
 /// Reads result rows as a stream; memory does not grow with their number.
 #[derive(Debug, Clone, Default)]
 pub struct RowReader {
-    folder: Option<Arc<Path>>,
+    files: Files,
+}
+
+/// Where files of rows lie.
+#[derive(Debug, Clone, Default)]
+enum Files {
+    /// Nowhere.
+    #[default]
+    None,
+    /// Beside the event.
+    Folder(Arc<Path>),
+    /// In a store: copies, by the name that the event has.
+    Kept(Arc<(BlobStore, HashMap<String, BlobRef>)>),
+}
+
+impl Files {
+    fn open(&self, name: &str) -> Result<file::FileRows, RowsError> {
+        match self {
+            Self::None => file::FileRows::open(None, name),
+            Self::Folder(folder) => file::FileRows::open(Some(folder), name),
+            Self::Kept(kept) => {
+                let (blobs, files) = &**kept;
+                let cannot = |error| RowsError::Io { name: name.to_owned(), error };
+                let gone = || cannot(io::Error::new(io::ErrorKind::NotFound, "could not be read when the event came"));
+                let blob = files.get(name).ok_or_else(gone)?;
+                Ok(file::FileRows::of(name, blobs.read(blob).map_err(cannot)?))
+            }
+        }
+    }
 }
 
 /// A stream of rows.
@@ -54,7 +87,39 @@ impl RowReader {
     /// A reader for events that came from `folder` (`None`: from no folder).
     #[must_use]
     pub fn new(folder: Option<Arc<Path>>) -> Self {
-        Self { folder }
+        Self { files: folder.map_or(Files::None, Files::Folder) }
+    }
+
+    /// A reader for an event whose files were kept with [`RowReader::keep`].
+    #[must_use]
+    pub fn kept(blobs: BlobStore, files: impl IntoIterator<Item = (String, BlobRef)>) -> Self {
+        Self { files: Files::Kept(Arc::new((blobs, files.into_iter().collect()))) }
+    }
+
+    /// Copies every file of rows that an event names, so that they can be read when the event's folder is gone. Blocking.
+    /// One that cannot be read is left out: it could not be read now either.
+    ///
+    /// # Errors
+    /// When a copy cannot be written.
+    pub fn keep(&self, event: &FlowCompletion, blobs: &BlobStore) -> io::Result<Vec<(String, BlobRef)>> {
+        let mut seen = HashSet::new();
+        let mut kept = Vec::new();
+        for set in event.results.iter().flat_map(|results| results.values()) {
+            let ResultSet::File(name) = set else { continue };
+            if !seen.insert(name) {
+                continue;
+            }
+            let Ok(mut rows) = self.files.open(name) else { continue };
+            let mut copy = blobs.create()?;
+            match rows.copy(&mut copy) {
+                Ok(()) => kept.push((name.clone(), copy.finish()?)),
+                Err(file::Copy::Write(error)) => return Err(error),
+                Err(file::Copy::Read(error)) => {
+                    tracing::warn!(event = %event.key, file = %Shown(name), %error, "a file of rows cannot be kept");
+                }
+            }
+        }
+        Ok(kept)
     }
 
     /// Opens a result set. Files are opened without following links, and must be regular files with no second name.
@@ -66,7 +131,7 @@ impl RowReader {
             ResultSet::Inline(array) => Ok(Box::new(Elements::of(array.get()).zip(1..).map(|(text, number)| {
                 Row::parse(text).map_err(|error| RowsError::BadRow { number, reason: error.to_string() })
             }))),
-            ResultSet::File(name) => Ok(Box::new(file::FileRows::open(self.folder.as_deref(), name)?)),
+            ResultSet::File(name) => Ok(Box::new(self.files.open(name)?)),
             ResultSet::Unusable(what) => Err(RowsError::Unusable(what.clone())),
         }
     }
@@ -78,7 +143,7 @@ impl RowReader {
     pub fn count(&self, set: &ResultSet) -> Result<u64, RowsError> {
         match set {
             ResultSet::Inline(array) => Ok(Elements::of(array.get()).count() as u64),
-            ResultSet::File(name) => file::FileRows::open(self.folder.as_deref(), name)?.count_rest(),
+            ResultSet::File(name) => self.files.open(name)?.count_rest(),
             ResultSet::Unusable(what) => Err(RowsError::Unusable(what.clone())),
         }
     }

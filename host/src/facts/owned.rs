@@ -40,7 +40,7 @@ impl RowReader {
                 name: name.to_owned(),
                 left: Elements::of(array.get()).left(),
             },
-            ResultSet::File(name) => Source::File(Box::new(FileRows::open(self.folder.as_deref(), name)?)),
+            ResultSet::File(name) => Source::File(Box::new(self.files.open(name)?)),
             ResultSet::Unusable(what) => return Err(RowsError::Unusable(what.clone())),
         }))
     }

@@ -56,6 +56,40 @@ fn file_rows_go_on_after_a_bad_one() {
     assert_eq!(reader.count(&set).unwrap(), 6, "bad rows count, blank lines do not");
 }
 
+fn naming(files: &[&str]) -> FlowCompletion {
+    let sets: Vec<String> =
+        files.iter().enumerate().map(|(at, name)| format!("\"S{at}\":{{\"file\":\"{name}\"}}")).collect();
+    let line = format!(
+        r#"{{"type":"System.Flow.Completion","ClientId":"C.1","FlowId":"F.1","results":{{{}}}}}"#,
+        sets.join(",")
+    );
+    crate::event::parse::parse(&line).unwrap()
+}
+
+#[test]
+fn what_is_kept_is_read_when_the_folder_is_gone() {
+    let (dir, reader) = folder();
+    let text = "{\"n\":1}\r\n\nno row\n{\"n\":3}";
+    fs::write(dir.path().join("rows.jsonl"), text).unwrap();
+    fs::write(dir.path().join("secret"), text).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("secret"), dir.path().join("link")).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let blobs = BlobStore::open(other.path().join("blobs")).unwrap();
+    let event = naming(&["rows.jsonl", "gone.jsonl", "link", "../x", "rows.jsonl"]);
+    let kept = reader.keep(&event, &blobs).unwrap();
+    assert_eq!(kept.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["rows.jsonl"]);
+    assert_eq!(fs::read_to_string(blobs.path(&kept[0].1)).unwrap(), text);
+    drop(dir);
+    let reader = RowReader::kept(blobs, kept);
+    let set = ResultSet::File("rows.jsonl".to_owned());
+    assert_eq!(outcomes(reader.open(&set).unwrap()), [Ok("1".into()), Err(2), Ok("3".into())]);
+    assert_eq!(reader.count(&set).unwrap(), 3);
+    for name in ["gone.jsonl", "link", "../x"] {
+        let error = refusal(&reader, name).to_string();
+        assert!(error.contains("could not be read when the event came"), "{error}");
+    }
+}
+
 #[test]
 fn a_torn_last_line_is_a_bad_row() {
     let (dir, reader) = folder();

@@ -1,19 +1,19 @@
 //! Taking in: lines made ready outside the writer, then stored in its transaction.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
 use super::command::Effects;
-use super::content::{self, Encoded};
+use super::content::{Encoded, Encoder, ReadyMail};
+use super::postponed::{self, ReadyHeld};
 use super::sql::{kept, millis, timestamp};
 use super::throttle::{self, Slot, Stamp};
 use super::{Accepted, Content, Gathered, Outcome, Position, Receipt};
 use crate::blob::BlobRef;
+use crate::config::RetryPolicy;
 use crate::event::EventKey;
-use crate::mail::{NewMail, Segment};
 use crate::rule::{Throttle, Verdict};
 
 /// A line, serialised as far as it can be.
@@ -25,12 +25,12 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 enum LineContent {
-    Event { key: EventKey, digest: String, decisions: Vec<ReadyDecision> },
+    Event { key: EventKey, digest: String, decisions: Vec<ReadyDecision>, held: Option<ReadyHeld> },
     Rejected { offset: u64, length: u64, digest: String, reason: String },
 }
 
 #[derive(Debug)]
-struct ReadyDecision {
+pub(super) struct ReadyDecision {
     rule: String,
     verdict: Verdict,
     reason: String,
@@ -49,37 +49,6 @@ struct ReadyGathered {
     blobs: Vec<BlobRef>,
 }
 
-/// A mail with its body encoded.
-#[derive(Debug)]
-pub(super) struct ReadyMail {
-    pub(super) mail: NewMail,
-    pub(super) content: Arc<Encoded>,
-}
-
-/// Encodes bodies, each one once: the mails of an event share theirs.
-#[derive(Debug, Default)]
-pub(super) struct Encoder {
-    known: Vec<(*const Vec<Segment>, Arc<Encoded>)>,
-}
-
-impl Encoder {
-    pub(super) fn mail(&mut self, mail: NewMail) -> io::Result<ReadyMail> {
-        if mail.recipients.is_empty() {
-            return Err(invalid(format!("the mail {} has no recipient", mail.message_id)));
-        }
-        let pointer = Arc::as_ptr(&mail.body);
-        let content = match self.known.iter().find(|(known, _)| *known == pointer) {
-            Some((_, content)) => Arc::clone(content),
-            None => {
-                let content = Arc::new(content::encode(&mail.body)?);
-                self.known.push((pointer, Arc::clone(&content)));
-                content
-            }
-        };
-        Ok(ReadyMail { mail, content })
-    }
-}
-
 fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
@@ -91,8 +60,9 @@ impl Line {
     /// When it breaks the contract of [`Outcome`].
     pub(super) fn ready(accepted: Accepted) -> io::Result<Self> {
         let content = match accepted.content {
-            Content::Event { key, digest, outcomes } => LineContent::Event {
+            Content::Event { key, digest, outcomes, held } => LineContent::Event {
                 decisions: outcomes.into_iter().map(ReadyDecision::ready).collect::<io::Result<_>>()?,
+                held: held.map(|held| ReadyHeld::ready(*held)).transpose()?,
                 key,
                 digest,
             },
@@ -107,20 +77,19 @@ impl Line {
     pub(super) fn weight(&self) -> (usize, usize) {
         match &self.content {
             LineContent::Rejected { .. } => (1, 256),
-            LineContent::Event { decisions, .. } => decisions.iter().fold((1, 256), |sum, decision| {
-                let mails: usize = decision
-                    .mails
+            LineContent::Event { decisions, held, .. } => {
+                let held = held.as_ref().map_or((0, 0), ReadyHeld::weight);
+                decisions
                     .iter()
-                    .map(|mail| mail.mail.head.len() + mail.content.segments.len() / decision.mails.len().max(1))
-                    .sum();
-                (sum.0 + 1 + decision.mails.len(), sum.1 + decision.trace.len() + mails)
-            }),
+                    .map(ReadyDecision::weight)
+                    .fold((1 + held.0, 256 + held.1), |sum, next| (sum.0 + next.0, sum.1 + next.1))
+            }
         }
     }
 }
 
 impl ReadyDecision {
-    fn ready(outcome: Outcome) -> io::Result<Self> {
+    pub(super) fn ready(outcome: Outcome) -> io::Result<Self> {
         let notify = outcome.decision.decision == Verdict::Notify;
         if notify == outcome.mails.is_empty() {
             return Err(invalid(format!(
@@ -150,6 +119,30 @@ impl ReadyDecision {
         })
     }
 
+    /// A judgement that was given up; the trace is JSON.
+    pub(super) fn error(rule: String, reason: String, trace: String) -> Self {
+        let gathered = ReadyGathered { view: String::new(), attachments: String::new(), blobs: Vec::new() };
+        Self {
+            rule,
+            verdict: Verdict::Error,
+            reason,
+            trace,
+            recipients: "[]".to_owned(),
+            subject: None,
+            mails: Vec::new(),
+            throttle: (Throttle::default(), Duration::ZERO),
+            gathered,
+        }
+    }
+
+    /// Rows and bytes, about.
+    pub(super) fn weight(&self) -> (usize, usize) {
+        let copies = self.mails.len().max(1);
+        let mails: usize =
+            self.mails.iter().map(|mail| mail.mail.head.len() + mail.content.segments.len() / copies).sum();
+        (1 + self.mails.len(), self.trace.len() + mails)
+    }
+
     fn verdict(&self) -> &'static str {
         match self.verdict {
             Verdict::Notify => "notify",
@@ -170,6 +163,7 @@ fn signed(value: u64) -> i64 {
 /// Stores lines and moves a position.
 pub(super) async fn apply(
     conn: &mut SqliteConnection,
+    retry: &RetryPolicy,
     lines: &[Line],
     position: Option<&Position>,
     now: i64,
@@ -178,8 +172,20 @@ pub(super) async fn apply(
     let mut receipts = Vec::with_capacity(lines.len());
     for line in lines {
         receipts.push(match &line.content {
-            LineContent::Event { key, digest, decisions } => {
-                event(conn, &line.source, key, digest, decisions, now, effects).await?
+            LineContent::Event { key, digest, decisions, held } => {
+                let rules = decisions.len() + held.as_ref().map_or(0, ReadyHeld::rules);
+                match event(conn, &line.source, key, digest, rules, now, effects).await? {
+                    Ok(id) => {
+                        for ready in decisions {
+                            decision(conn, id, ready, now, effects).await?;
+                        }
+                        if let Some(held) = held {
+                            postponed::store(conn, retry, id, held, now, effects).await?;
+                        }
+                        Receipt::Stored
+                    }
+                    Err(known) => known,
+                }
             }
             LineContent::Rejected { offset, length, digest, reason } => {
                 sqlx::query(
@@ -210,15 +216,16 @@ pub(super) async fn apply(
     Ok(receipts)
 }
 
+/// A new event's row id; of one that is known, what it was.
 async fn event(
     conn: &mut SqliteConnection,
     source: &str,
     key: &EventKey,
     digest: &str,
-    decisions: &[ReadyDecision],
+    rules: usize,
     now: i64,
     effects: &mut Effects,
-) -> Result<Receipt, sqlx::Error> {
+) -> Result<Result<i64, Receipt>, sqlx::Error> {
     let new: Option<(i64,)> = sqlx::query_as(
         "INSERT INTO event (org_id, client_id, flow_id, timestamp, digest, source, received, decisions)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, client_id, flow_id, timestamp) DO NOTHING RETURNING id",
@@ -230,17 +237,14 @@ async fn event(
     .bind(digest)
     .bind(source)
     .bind(now)
-    .bind(signed(decisions.len() as u64))
+    .bind(signed(rules as u64))
     .fetch_optional(&mut *conn)
     .await?;
     let Some((id,)) = new else {
-        return repeated(conn, source, key, digest, now, effects).await;
+        return repeated(conn, source, key, digest, now, effects).await.map(Err);
     };
     effects.tally.events += 1;
-    for ready in decisions {
-        decision(conn, id, ready, now, effects).await?;
-    }
-    Ok(Receipt::Stored)
+    Ok(Ok(id))
 }
 
 /// A key that is known: the same body is a repeat, another one is recorded.
@@ -282,7 +286,8 @@ async fn repeated(
     Ok(Receipt::Conflict)
 }
 
-async fn decision(
+/// Stores a decision with all that comes of it.
+pub(super) async fn decision(
     conn: &mut SqliteConnection,
     event: i64,
     ready: &ReadyDecision,

@@ -21,6 +21,10 @@ pub struct Census {
     pub mails: u64,
     /// Events that wait for a digest.
     pub gathered: u64,
+    /// Judgements that a plugin has put off.
+    pub postponed: u64,
+    /// Judgements that were put off and given up.
+    pub unjudged: u64,
     /// Recipients that wait for their first attempt.
     pub queued: u64,
     /// Recipients whose attempt is under way.
@@ -50,6 +54,10 @@ impl Outbox {
                 .await?;
         let gathered: i64 =
             sqlx::query_scalar("SELECT count(*) FROM gathered WHERE digest IS NULL").fetch_one(&mut *look).await?;
+        let (postponed, unjudged): (i64, i64) =
+            sqlx::query_as("SELECT count(next_at), count(*) - count(next_at) FROM postponed")
+                .fetch_one(&mut *look)
+                .await?;
         let states: Vec<(String, i64)> =
             sqlx::query_as("SELECT state, count(*) FROM recipient GROUP BY state").fetch_all(&mut *look).await?;
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
@@ -60,6 +68,8 @@ impl Outbox {
             rejected: count(rejected),
             mails: count(mails),
             gathered: count(gathered),
+            postponed: count(postponed),
+            unjudged: count(unjudged),
             ..Census::default()
         };
         for (state, number) in states {

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::accept::Line;
 use super::claim::Claim;
 use super::digest;
+use super::postponed::{ReadyJudged, Settled};
 use super::{Attempt, OutboxError, Position, Receipt};
 
 /// Rows and bytes of one transaction, about.
@@ -29,6 +30,8 @@ pub(super) enum Work {
     Expire { before: i64 },
     /// A digest's mails.
     CloseDigest { digest: digest::Closing, now: i64 },
+    /// A judgement that was put off.
+    Settle { id: i64, attempts: u32, judged: ReadyJudged, now: i64 },
     /// A source is gone.
     Forget { source: String },
     /// A part of what retention removes.
@@ -45,6 +48,7 @@ impl Work {
                 lines.iter().map(Line::weight).fold((1, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
             }
             Self::CloseDigest { digest, .. } => digest.weight(),
+            Self::Settle { judged, .. } => judged.weight(),
             Self::Claim { limit, .. } => (*limit, 0),
             Self::Dot { recipients, .. } => (recipients.len(), 0),
             Self::Report { outcomes, .. } => (outcomes.len(), 0),
@@ -56,7 +60,7 @@ impl Work {
 
     /// Whether it may use the ballast on a full disk: what ends or shrinks something, never what is new.
     pub(super) fn may_use_ballast(&self) -> bool {
-        !matches!(self, Self::Accept { .. })
+        !matches!(self, Self::Accept { .. } | Self::Settle { .. })
     }
 
     /// Whether it waits for space, instead of being refused. What has been handed over must be recorded; and while
@@ -75,6 +79,8 @@ pub(super) enum Done {
     Claimed(Claims),
     /// [`Work::Dot`], [`Work::Report`], [`Work::CloseDigest`]: whether it was still ours.
     Ours(bool),
+    /// [`Work::Settle`]
+    Settled(Settled),
     /// How many rows.
     Count(u64),
 }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use crate::blob::{BlobRef, BlobStore, hex};
-use crate::mail::Segment;
+use crate::mail::{NewMail, Segment};
 
 const BYTES: u8 = 1;
 const BASE64: u8 = 2;
@@ -30,6 +30,38 @@ pub(super) struct Encoded {
     pub(super) size: u64,
     /// Blobs it is made of, distinct.
     pub(super) blobs: Vec<BlobRef>,
+}
+
+/// A mail with its body encoded.
+#[derive(Debug)]
+pub(super) struct ReadyMail {
+    pub(super) mail: NewMail,
+    pub(super) content: Arc<Encoded>,
+}
+
+/// Encodes bodies, each one once: the mails of an event share theirs.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    known: Vec<(*const Vec<Segment>, Arc<Encoded>)>,
+}
+
+impl Encoder {
+    pub(super) fn mail(&mut self, mail: NewMail) -> io::Result<ReadyMail> {
+        if mail.recipients.is_empty() {
+            let text = format!("the mail {} has no recipient", mail.message_id);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let pointer = Arc::as_ptr(&mail.body);
+        let content = match self.known.iter().find(|(known, _)| *known == pointer) {
+            Some((_, content)) => Arc::clone(content),
+            None => {
+                let content = Arc::new(encode(&mail.body)?);
+                self.known.push((pointer, Arc::clone(&content)));
+                content
+            }
+        };
+        Ok(ReadyMail { mail, content })
+    }
 }
 
 /// Encodes a body.
@@ -182,7 +214,7 @@ mod tests {
             let mut writer = blobs.create().unwrap();
             writer.write_all(&vec![b'x'; length]).unwrap();
             let blob = writer.finish().unwrap();
-            let mail = crate::mail::NewMail {
+            let mail = NewMail {
                 message_id: "a@b".into(),
                 sender: "a@b".into(),
                 recipients: vec!["c@d".into()],

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::accept::{Encoder, Link, ReadyMail, stamp_rule, store_mail};
+use super::accept::{Link, stamp_rule, store_mail};
 use super::command::Effects;
+use super::content::{Encoder, ReadyMail};
 use super::sql::ids;
 use super::{DigestItem, DigestJob, Gathered, OutboxError, content};
 use crate::mail::{NewMail, Segment};

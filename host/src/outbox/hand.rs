@@ -1,4 +1,4 @@
-//! What a person may do to recipients: try again, or cancel. Works beside a running daemon: one short transaction of
+//! What a person may do to recipients, and to judgements that were put off: try again, or cancel. Works beside a running daemon: one short transaction of
 //! its own, in which every update names the state and the epoch that were read. The daemon notices within 2 s.
 
 use std::fmt;
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::claim::log;
+use super::postponed::outside as postponed;
 use super::sql::{Trouble, millis, trouble};
 use super::state::{Move, State};
 use super::{OutboxError, look, open};
@@ -16,9 +17,9 @@ use super::{OutboxError, look, open};
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Queue again: what failed, was held or is deferred. Its attempts and its age count anew.
+    /// Queue again: what failed, was held, is deferred or put off. Its attempts and its age count anew.
     Retry,
-    /// Never send: what is queued, deferred or held.
+    /// Never send: what is queued, deferred, held or put off.
     Cancel,
 }
 
@@ -38,27 +39,36 @@ impl Action {
     }
 }
 
-/// A mail, or one of its recipients: `42`, or `42.2` for the second one.
+/// What is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    /// Row id of the mail.
-    pub mail: i64,
-    /// Which recipient, from 1; `None`: all of them.
-    pub position: Option<i64>,
+pub enum Target {
+    /// A mail, or one of its recipients: `42`, or `42.2` for the second one.
+    Mail {
+        /// Row id of the mail.
+        mail: i64,
+        /// Which recipient, from 1; `None`: all of them.
+        position: Option<i64>,
+    },
+    /// A judgement that was put off: `p7`.
+    Postponed(i64),
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.position {
-            Some(position) => write!(f, "{}.{position}", self.mail),
-            None => write!(f, "{}", self.mail),
+        match self {
+            Self::Mail { mail, position: Some(position) } => write!(f, "{mail}.{position}"),
+            Self::Mail { mail, position: None } => write!(f, "{mail}"),
+            Self::Postponed(id) => write!(f, "p{id}"),
         }
     }
 }
 
-/// Something that names no mail.
+/// Something that names nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no id: a mail is named as `bewit outbox list` does, 42, or 42.2 for its second recipient")]
+#[error(
+    "`{0}` is no id: name it as `bewit outbox list` does, 42 for a mail, 42.2 for its second recipient, p7 for a \
+     judgement that was put off"
+)]
 pub struct UnknownTarget(String);
 
 impl FromStr for Target {
@@ -69,11 +79,12 @@ impl FromStr for Target {
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             text.parse::<i64>().ok().filter(|number| digits && *number > 0)
         };
-        let target = match text.split_once('.') {
-            Some((mail, position)) => {
-                number(mail).zip(number(position)).map(|(mail, position)| Self { mail, position: Some(position) })
+        let target = match (text.strip_prefix('p'), text.split_once('.')) {
+            (Some(id), _) => number(id).map(Self::Postponed),
+            (None, Some((mail, position))) => {
+                number(mail).zip(number(position)).map(|(mail, position)| Self::Mail { mail, position: Some(position) })
             }
-            None => number(text).map(|mail| Self { mail, position: None }),
+            (None, None) => number(text).map(|mail| Self::Mail { mail, position: None }),
         };
         target.ok_or_else(|| UnknownTarget(text.to_owned()))
     }
@@ -82,7 +93,7 @@ impl FromStr for Target {
 /// What came of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handled {
-    /// These addresses were moved.
+    /// These addresses were moved; of a judgement, its event and rule.
     Done(Vec<String>),
     /// None was, and why, as a sentence.
     Refused(String),
@@ -95,7 +106,7 @@ struct Row {
     epoch: i64,
 }
 
-/// Does something to some mails, all in one transaction. Answers one result for each target; `None`: there is no
+/// Does something to some mails and judgements, all in one transaction. Answers one result for each target; `None`: there is no
 /// outbox.
 ///
 /// # Errors
@@ -120,7 +131,10 @@ pub async fn act(
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(busy)?;
     let mut results = Vec::with_capacity(targets.len());
     for target in targets {
-        results.push(one(&mut tx, action, *target, in_flight, millis(now)).await?);
+        results.push(match *target {
+            Target::Mail { mail, position } => one(&mut tx, action, (mail, position), in_flight, millis(now)).await?,
+            Target::Postponed(id) => postponed::act(&mut tx, action, id, millis(now)).await?,
+        });
     }
     crate::fault::point("hand_before_commit");
     tx.commit().await.map_err(busy)?;
@@ -139,16 +153,17 @@ fn busy(error: sqlx::Error) -> OutboxError {
 async fn one(
     conn: &mut SqliteConnection,
     action: Action,
-    target: Target,
+    (mail, position): (i64, Option<i64>),
     in_flight: &str,
     now: i64,
 ) -> Result<Handled, OutboxError> {
+    let target = Target::Mail { mail, position };
     let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(
         "SELECT id, address, state, epoch FROM recipient WHERE mail = ?1 AND (?2 IS NULL OR position = ?2)
          ORDER BY position",
     )
-    .bind(target.mail)
-    .bind(target.position)
+    .bind(mail)
+    .bind(position)
     .fetch_all(&mut *conn)
     .await?;
     let rows: Vec<Row> = rows
@@ -202,12 +217,31 @@ mod tests {
 
     #[test]
     fn targets() {
-        assert_eq!("42".parse(), Ok(Target { mail: 42, position: None }));
-        assert_eq!("42.2".parse(), Ok(Target { mail: 42, position: Some(2) }));
-        for bad in ["", ".", "42.", ".2", "-1", "+1", "0", "42.0", "1.2.3", "x", "99999999999999999999", "１"] {
+        assert_eq!("42".parse(), Ok(Target::Mail { mail: 42, position: None }));
+        assert_eq!("42.2".parse(), Ok(Target::Mail { mail: 42, position: Some(2) }));
+        assert_eq!("p7".parse(), Ok(Target::Postponed(7)));
+        for bad in [
+            "",
+            ".",
+            "p",
+            "p0",
+            "p-1",
+            "p1.2",
+            "P7",
+            "42.",
+            ".2",
+            "-1",
+            "+1",
+            "0",
+            "42.0",
+            "1.2.3",
+            "x",
+            "99999999999999999999",
+            "１",
+        ] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
-        for text in ["42", "42.2"] {
+        for text in ["42", "42.2", "p7"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
     }

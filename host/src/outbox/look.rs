@@ -111,13 +111,14 @@ pub struct StoredDecision {
     pub received: Timestamp,
     /// The rule.
     pub rule: String,
-    /// `skipped`, `error`, `mailed`, `gathered` (waits for a digest), `digested` or `throttled` (not sent).
+    /// `skipped`, `error`, `mailed`, `gathered` (waits for a digest), `digested`, `throttled` (not sent) or `postponed`
+    /// (a plugin has put the judgement off).
     pub outcome: String,
     /// Row ids of the mails that came of it.
     pub mails: Vec<i64>,
     /// In one sentence.
     pub reason: String,
-    /// What `send_interval` did, if it did something.
+    /// What `send_interval` did, if it did something; of a judgement that waits, its id and when it is due.
     pub note: Option<String>,
     /// What each filter said.
     pub trace: Vec<TraceEntry>,
@@ -228,7 +229,7 @@ impl TryFrom<Row> for Line {
     }
 }
 
-fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> OutboxError {
+pub(super) fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> OutboxError {
     io::Error::new(io::ErrorKind::InvalidData, error).into()
 }
 
@@ -360,7 +361,7 @@ impl Reader {
         Ok(rows.into_iter().map(|(at, outcome, reply)| LogEntry { at: timestamp(at), outcome, reply }).collect())
     }
 
-    async fn decisions(
+    pub(super) async fn decisions(
         &mut self,
         decision: Option<i64>,
         digest: Option<i64>,
@@ -377,7 +378,7 @@ impl Reader {
     }
 
     /// What every rule made of an event: `org/client/flow` as [`Line::event`] has it, or a flow id. In the order of
-    /// intake; empty if there is no such event, or retention has removed it.
+    /// intake, and then what waits to be judged again; empty if there is no such event, or retention has removed it.
     ///
     /// # Errors
     /// What the database says.
@@ -389,7 +390,9 @@ impl Reader {
         .bind(name)
         .fetch_all(&mut self.conn)
         .await?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        let mut all: Vec<StoredDecision> = rows.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+        all.extend(self.waiting_where(None, Some(name)).await?);
+        Ok(all)
     }
 }
 

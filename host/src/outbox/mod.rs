@@ -14,6 +14,7 @@ pub mod hand;
 mod lock;
 pub mod look;
 mod open;
+mod postponed;
 pub mod schedule;
 mod space;
 mod sql;
@@ -89,8 +90,10 @@ pub enum Content {
         key: EventKey,
         /// SHA-256 of the admitted line, hex: the same key with another body is a conflict.
         digest: String,
-        /// One for each rule, in rule order. Empty only if there are no rules.
+        /// One for each rule that has judged it, in rule order.
         outcomes: Vec<Outcome>,
+        /// What the other rules need to judge it again.
+        held: Option<Box<Held>>,
     },
     /// A line that is no event: set aside.
     Rejected {
@@ -226,4 +229,6 @@ pub struct DigestItem {
 pub use self::census::Census;
 pub use self::content::write_mail;
 pub use self::open::blob_folder;
+pub use self::postponed::outside::Postponed;
+pub use self::postponed::{ATTEMPTS, Held, Judged, LINE_LIMIT, PostponedJob, PutOff, Settled};
 pub use self::store::Outbox;

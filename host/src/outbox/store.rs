@@ -17,6 +17,7 @@ use super::command::{Claims, Done, Message, Waiting, Work};
 use super::digest::{self, Closing};
 use super::lock::{self, Lock};
 use super::open;
+use super::postponed::Settled;
 use super::schedule::earlier;
 use super::space::{Ballast, Space};
 use super::sql::{Trouble, ids, millis, timestamp, trouble};
@@ -449,6 +450,13 @@ impl Outbox {
     async fn ours(&self, work: Work) -> Result<bool, OutboxError> {
         match self.ask(work).await? {
             Done::Ours(ours) => Ok(ours),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn judged(&self, work: Work) -> Result<Settled, OutboxError> {
+        match self.ask(work).await? {
+            Done::Settled(settled) => Ok(settled),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,7 +1,7 @@
 //! Retention: what is finished and old is removed; what is not finished never is.
 //!
-//! An event goes as a whole: only when each of its mails, and of the digests it went into, has ended, and the last end
-//! is older than the retention. Its key stays longer ([`KNOWN`]), so that a late repeat is not mailed again.
+//! An event goes as a whole: only when each of its judgements, its mails, and the digests it went into, has ended, and
+//! the last end is older than the retention. Its key stays longer ([`KNOWN`]), so that a late repeat is not mailed again.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -44,6 +44,8 @@ pub(super) async fn apply(
              WHERE d.event = e.id AND (g.digest IS NULL OR EXISTS (
                SELECT 1 FROM mail m JOIN recipient r ON r.mail = m.id
                WHERE m.digest = g.digest AND (r.state NOT IN ('delivered', 'failed', 'cancelled') OR r.updated >= ?1))))
+           AND NOT EXISTS (
+             SELECT 1 FROM postponed p WHERE p.event = e.id AND (p.next_at IS NOT NULL OR p.updated >= ?1))
          ORDER BY e.received LIMIT ?2",
     )
     .bind(cutoff)
@@ -96,6 +98,12 @@ async fn remove_events(
     .fetch_all(&mut *conn)
     .await?;
     remove_mails(conn, mails.into_iter().map(|(mail,)| mail), effects).await?;
+    for statement in [
+        "DELETE FROM postponed WHERE event IN (SELECT value FROM json_each(?))",
+        "DELETE FROM line WHERE event IN (SELECT value FROM json_each(?))",
+    ] {
+        sqlx::query(statement).bind(&events).execute(&mut *conn).await?;
+    }
     sqlx::query("DELETE FROM decision WHERE event IN (SELECT value FROM json_each(?))")
         .bind(&events)
         .execute(&mut *conn)
@@ -190,7 +198,7 @@ pub(super) async fn blobs(pool: &SqlitePool, blobs: &BlobStore) -> Result<u64, O
         let names = serde_json::to_string(group).map_err(std::io::Error::other)?;
         let used: Vec<(String,)> = sqlx::query_as(
             "SELECT value FROM json_each(?) WHERE value IN (SELECT sha256 FROM content_blob)
-               OR value IN (SELECT sha256 FROM gathered_blob)",
+               OR value IN (SELECT sha256 FROM gathered_blob) OR value IN (SELECT sha256 FROM line_blob)",
         )
         .bind(names)
         .fetch_all(pool)

@@ -1,6 +1,7 @@
 //! The conservation law, checked without changing anything.
 //!
-//! For each event that was accepted: exactly one of filtered, grouped into a mail, quarantined. For each recipient of
+//! For each event that was accepted: exactly one of filtered, grouped into a mail, quarantined, postponed; and for each
+//! rule that it was judged by, a decision or a judgement that waits. For each recipient of
 //! each mail: exactly one of queued, leased, held, sent, dead, cancelled. Nothing else exists, and nothing is missing:
 //! what is there, with what retention removed, is what was ever stored.
 
@@ -30,6 +31,8 @@ pub struct Sums {
     pub grouped: i64,
     /// Of these: a mail is due but could not be written, or nobody could be told, and no other rule mails them.
     pub quarantined: i64,
+    /// Of these: a rule is to judge them again, and no other rule mails them.
+    pub postponed: i64,
     /// Mails.
     pub mails: i64,
     /// Recipients of all mails.
@@ -74,7 +77,18 @@ const RULES: &[(&str, &str)] = &[
     ("{}: a row names one that is not there", "SELECT DISTINCT \"table\" || ' → ' || parent FROM pragma_foreign_key_check"),
     (
         "event {}: not as many decisions as were made",
-        "SELECT e.id FROM event e LEFT JOIN decision d ON d.event = e.id GROUP BY e.id HAVING count(d.id) <> e.decisions",
+        "SELECT e.id FROM event e WHERE e.decisions <> (SELECT count(*) FROM decision d WHERE d.event = e.id)
+           + (SELECT count(*) FROM postponed p WHERE p.event = e.id AND p.next_at IS NOT NULL)",
+    ),
+    (
+        "judgement p{}: it waits, and there is a decision; or it was given up, and there is no error",
+        "SELECT p.id FROM postponed p LEFT JOIN decision d ON d.event = p.event AND d.rule = p.rule
+         WHERE iif(p.next_at IS NULL, d.verdict IS NOT 'error', d.id IS NOT NULL)",
+    ),
+    ("judgement p{}: its trace is no JSON", "SELECT id FROM postponed WHERE NOT json_valid(trace)"),
+    (
+        "event {}: its line is kept, but no rule is to judge it",
+        "SELECT event FROM line l WHERE NOT EXISTS (SELECT 1 FROM postponed p WHERE p.event = l.event)",
     ),
     ("event {}: removed by retention, but has decisions", "SELECT id FROM event WHERE swept = 1 AND decisions <> 0"),
     (
@@ -236,6 +250,7 @@ async fn sums(conn: &mut SqliteConnection) -> Result<Sums, OutboxError> {
     let classes: Vec<(i64, i64)> = sqlx::query_as(
         "SELECT class, count(*) FROM (
            SELECT e.id, CASE WHEN max(coalesce(d.disposition IN ('mailed', 'gathered', 'digested'), 0)) THEN 2
+                             WHEN EXISTS (SELECT 1 FROM postponed p WHERE p.event = e.id AND p.next_at IS NOT NULL) THEN 4
                              WHEN max(coalesce(d.disposition = 'error', 0)) THEN 3 ELSE 1 END AS class
            FROM event e LEFT JOIN decision d ON d.event = e.id WHERE e.swept = 0 GROUP BY e.id)
          GROUP BY class",
@@ -246,6 +261,7 @@ async fn sums(conn: &mut SqliteConnection) -> Result<Sums, OutboxError> {
         match class {
             1 => sums.filtered = count,
             2 => sums.grouped = count,
+            4 => sums.postponed = count,
             _ => sums.quarantined = count,
         }
     }
@@ -299,8 +315,8 @@ async fn sums(conn: &mut SqliteConnection) -> Result<Sums, OutboxError> {
 
 fn add_up(report: &mut Report) {
     let sums = report.sums;
-    if sums.accepted != sums.filtered + sums.grouped + sums.quarantined {
-        report.broken.push("events: accepted is not filtered + grouped + quarantined".to_owned());
+    if sums.accepted != sums.filtered + sums.grouped + sums.quarantined + sums.postponed {
+        report.broken.push("events: accepted is not filtered + grouped + quarantined + postponed".to_owned());
     }
     if sums.recipients != sums.queued + sums.leased + sums.held + sums.sent + sums.dead + sums.cancelled {
         report.broken.push("recipients: not the sum of queued, leased, held, sent, dead and cancelled".to_owned());
@@ -344,10 +360,28 @@ async fn contents(
         }
     }
     broken(report, "body {}", wrong.into_iter());
+    let mut changed = Vec::new();
+    {
+        let mut lines = sqlx::query_as::<_, (i64, String, Vec<u8>)>(
+            "SELECT e.id, e.digest, l.line FROM line l JOIN event e ON e.id = l.event",
+        )
+        .fetch(&mut *conn);
+        while let Some((event, digest, line)) = lines.try_next().await? {
+            if hex(&Sha256::digest(&line)) != digest {
+                changed.push(event.to_string());
+            }
+        }
+    }
+    broken(report, "event {}: the line that is kept of it is not the one that came", changed.into_iter());
     let gathered: Vec<(i64, String, i64)> =
         sqlx::query_as("SELECT gathered, sha256, size FROM gathered_blob").fetch_all(&mut *conn).await?;
     named.extend(
         gathered.into_iter().map(|(id, sha256, size)| ((sha256, unsigned(size)), format!("gathered item {id}"))),
+    );
+    let lines: Vec<(i64, String, i64)> =
+        sqlx::query_as("SELECT event, sha256, size FROM line_blob").fetch_all(&mut *conn).await?;
+    named.extend(
+        lines.into_iter().map(|(id, sha256, size)| ((sha256, unsigned(size)), format!("the line of event {id}"))),
     );
     Ok(named)
 }
@@ -382,7 +416,8 @@ async fn check_blobs(
     for (sentence, sha256) in missing {
         let (still,): (bool,) = sqlx::query_as(
             "SELECT EXISTS (SELECT 1 FROM content_blob WHERE sha256 = ?1)
-               OR EXISTS (SELECT 1 FROM gathered_blob WHERE sha256 = ?1)",
+               OR EXISTS (SELECT 1 FROM gathered_blob WHERE sha256 = ?1)
+               OR EXISTS (SELECT 1 FROM line_blob WHERE sha256 = ?1)",
         )
         .bind(sha256)
         .fetch_one(&mut *conn)

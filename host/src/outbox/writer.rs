@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::command::{Claims, Done, Effects, GROUP_BYTES, GROUP_ROWS, Message, Waiting, Work};
 use super::space::{Ballast, Space};
 use super::sql::{Trouble, trouble};
-use super::{OutboxError, accept, claim, digest, sweep};
+use super::{OutboxError, accept, claim, digest, postponed, sweep};
 use crate::config::RetryPolicy;
 use crate::fault;
 
@@ -269,7 +269,7 @@ impl Writer {
         for waiting in group {
             let done = match &waiting.work {
                 Work::Accept { lines, position, now } => {
-                    Done::Receipts(accept::apply(conn, lines, position.as_ref(), *now, effects).await?)
+                    Done::Receipts(accept::apply(conn, &self.retry, lines, position.as_ref(), *now, effects).await?)
                 }
                 Work::Claim { limit, now } => {
                     Done::Claimed(Claims::new(claim::claim(conn, *limit, *now).await?, self.back.clone()))
@@ -281,6 +281,9 @@ impl Writer {
                 Work::Return { claims } => Done::Count(claim::give_back(conn, claims, effects).await?),
                 Work::Expire { before } => Done::Count(claim::expire(conn, *before, effects).await?),
                 Work::CloseDigest { digest, now } => Done::Ours(digest::close(conn, digest, *now, effects).await?),
+                Work::Settle { id, attempts, judged, now } => {
+                    Done::Settled(postponed::settle(conn, &self.retry, *id, *attempts, judged, *now, effects).await?)
+                }
                 Work::Forget { source } => {
                     let gone = sqlx::query("DELETE FROM position WHERE source = ?").bind(source).execute(&mut *conn);
                     Done::Count(gone.await?.rows_affected())

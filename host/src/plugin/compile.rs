@@ -1,7 +1,6 @@
 //! From a component's bytes to machine code. Compiling is the one step that a hostile component can make dear, so it is
 //! done by a child process with limits of its own.
 
-use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -110,7 +109,7 @@ fn in_child(program: &Path, addresses: Addresses, component: &[u8]) -> Result<Ve
                 BYTES >> 30
             ),
             (None, "") => format!("the compiler ended with {status}"),
-            (None, said) => said.to_owned(),
+            (None, said) => said.strip_prefix("error: ").unwrap_or(said).to_owned(),
         })
     })
 }
@@ -122,10 +121,9 @@ const SIGXCPU: i32 = 24;
 ///
 /// # Errors
 /// What is wrong with the component.
-pub fn compile_as_child(arguments: &[OsString], mut component: impl Read, mut code: impl Write) -> Result<(), String> {
+pub fn compile_as_child(scarce: bool, mut component: impl Read, mut code: impl Write) -> Result<(), String> {
     limit_myself();
-    let addresses =
-        if arguments.iter().any(|argument| argument == SCARCE) { Addresses::Scarce } else { Addresses::Plenty };
+    let addresses = if scarce { Addresses::Scarce } else { Addresses::Plenty };
     let mut bytes = Vec::new();
     component.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     let engine = Wasmtime::new(&config(addresses)).map_err(|error| format!("{error:#}"))?;

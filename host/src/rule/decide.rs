@@ -18,10 +18,24 @@ use crate::text::{Shown, count};
 /// Name of the server itself where a client is meant.
 const SERVER: &str = "server";
 
-/// Decides whether `rule` mails for `event`, and to whom.
+/// Decides whether `rule` mails for `event`, and to whom, by the built-in filters alone.
 #[must_use]
 pub fn decide(rule: &Rule, event: &FlowCompletion) -> Decision {
-    if event.key.client_id == SERVER {
+    let mut decision = filter(rule, event);
+    address(rule, event, &mut decision);
+    decision
+}
+
+/// Whether it is a flow of the server itself, for which no rule ever mails.
+#[must_use]
+pub fn is_of_the_server(event: &FlowCompletion) -> bool {
+    event.key.client_id == SERVER
+}
+
+/// What the built-in filters say; nobody is named yet.
+#[must_use]
+pub fn filter(rule: &Rule, event: &FlowCompletion) -> Decision {
+    if is_of_the_server(event) {
         return of_the_server();
     }
     let flow = &event.flow;
@@ -43,7 +57,7 @@ pub fn decide(rule: &Rule, event: &FlowCompletion) -> Decision {
     let stopped_by = |(_, finding): &&(&str, Finding)| finding.effect == Effect::Stops;
     let stop = findings.iter().find(stopped_by);
     let force = findings.iter().find(|(_, finding)| finding.effect == Effect::Forces);
-    let (mut decision, mut reason) = match (stop, force) {
+    let (decision, reason) = match (stop, force) {
         (None, _) => (Verdict::Notify, "matches the filters".to_owned()),
         (Some(_), Some((filter, finding))) => (Verdict::Notify, format!("{filter}: {}", finding.detail)),
         (Some((filter, finding)), None) => {
@@ -54,18 +68,22 @@ pub fn decide(rule: &Rule, event: &FlowCompletion) -> Decision {
         }
     };
 
-    let mut trace: Vec<TraceEntry> = findings.into_iter().map(|(filter, finding)| finding.entry(filter)).collect();
-    let mut recipients = Vec::new();
-    if decision == Verdict::Notify {
-        let Gathered { addresses, notes } = gather(rule, event);
-        if addresses.is_empty() {
-            decision = Verdict::Error;
-            reason = nobody(&notes);
-        }
-        trace.extend(notes);
-        recipients = addresses;
+    let trace = findings.into_iter().map(|(filter, finding)| finding.entry(filter)).collect();
+    Decision { decision, reason, trace, recipients: Vec::new(), notes: Vec::new() }
+}
+
+/// Names whom to tell, if a mail is due; that there is nobody is an error. The last step of a decision.
+pub fn address(rule: &Rule, event: &FlowCompletion, decision: &mut Decision) {
+    if decision.decision != Verdict::Notify {
+        return;
     }
-    Decision { decision, reason, trace, recipients, notes: Vec::new() }
+    let Gathered { addresses, notes } = gather(rule, event);
+    if addresses.is_empty() {
+        decision.decision = Verdict::Error;
+        decision.reason = nobody(&notes);
+    }
+    decision.trace.extend(notes);
+    decision.recipients = addresses;
 }
 
 /// Flows of the server itself are not what the artifact is about.

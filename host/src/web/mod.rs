@@ -98,6 +98,12 @@ fn exposition(census: &Census, generation: u64) -> String {
     family("bewit_mails_total", "counter", "Mails stored.", &[("", census.mails)]);
     family("bewit_gathered", "gauge", "Events that wait for a digest.", &[("", census.gathered)]);
     family(
+        "bewit_judgements",
+        "gauge",
+        "Judgements that a plugin has put off, by state.",
+        &[("{state=\"postponed\"}", census.postponed), ("{state=\"failed\"}", census.unjudged)],
+    );
+    family(
         "bewit_recipients",
         "gauge",
         "Recipients kept in the outbox, by state.",

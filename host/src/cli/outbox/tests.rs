@@ -9,7 +9,8 @@ use super::*;
 use crate::config::{OutboxConfig, RetryPolicy};
 use crate::event::EventKey;
 use crate::mail::NewMail;
-use crate::outbox::{Accepted, Attempt, Content, Outbox, Outcome};
+use crate::outbox::state::State;
+use crate::outbox::{Accepted, Attempt, Content, Held, Outbox, Outcome, PutOff};
 use crate::rule::{Decision, Throttle, TraceEntry, TraceVerdict, Verdict};
 
 #[derive(Debug, Parser)]
@@ -29,7 +30,7 @@ fn the_configuration_is_named_before_or_after() {
     }
     assert_eq!(parse("list").unwrap().config, Path::new("bewit.toml"));
     assert!(matches!(parse("list --state failed,held --state queued").unwrap().command,
-        Command::List { state, .. } if state == [State::Failed, State::Held, State::Queued]));
+        Command::List { state, .. } if state == [State::Failed, State::Held, State::Queued].map(Listed::Recipient)));
 }
 
 #[test]
@@ -70,6 +71,7 @@ fn furnished(dir: &Path) -> PathBuf {
     let event = |number: u32, mail: NewMail| Accepted {
         source: "spool a.jsonl".into(),
         content: Content::Event {
+            held: None,
             key: EventKey {
                 org_id: "root".into(),
                 client_id: format!("C.{number}"),
@@ -243,4 +245,64 @@ fn verify_says_ok_or_what_is_broken() {
     assert!(out.contains("broken: mail 2") && !out.contains("\nok\n"), "{out}");
     std::fs::write(&path, b"garbage").unwrap();
     assert!(run_words(&path, "list").0.unwrap_err().to_string().contains("damaged"));
+}
+
+#[test]
+fn judgements_that_were_put_off_are_listed_shown_and_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bewit.db");
+    block_on(async {
+        let config = OutboxConfig { path: path.clone(), retention: Duration::from_secs(86_400), min_free: 0 };
+        let retry = RetryPolicy { waits: vec![Duration::from_secs(3600)], give_up: Duration::from_secs(86_400) };
+        let outbox = Outbox::open(&config, retry, false).await.unwrap();
+        let put_off = |rule: &str, again| PutOff {
+            rule: rule.to_owned(),
+            reason: "the filter `ioc` gave no answer: \u{1b}timed out".to_owned(),
+            again,
+            trace: vec![TraceEntry {
+                filter: "ioc".to_owned(),
+                verdict: TraceVerdict::Unknown,
+                detail: "gave no answer: timed out".to_owned(),
+            }],
+        };
+        let line = b"the line".to_vec();
+        let digest = crate::blob::sha256_of(&line[..]).unwrap();
+        let rules = vec![put_off("waits", true), put_off("dead", false)];
+        let held = Some(Box::new(Held { line, files: Vec::new(), rules }));
+        let key = EventKey { org_id: "root".into(), client_id: "C.1".into(), flow_id: "F.1".into(), timestamp: 0 };
+        let content = Content::Event { key, digest, outcomes: Vec::new(), held };
+        outbox
+            .accept(vec![Accepted { source: "spool a.jsonl".into(), content }], None, Timestamp::now())
+            .await
+            .unwrap();
+        outbox.close().await;
+    });
+    let out = done(&path, "list");
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines[0].starts_with("p1       postponed -  ") && lines[0].contains("root/C.1/F.1"), "{out}");
+    assert!(lines[0].contains(", 1 attempt, due in ") && lines[0].ends_with("gave no answer: ␛timed out"), "{out}");
+    assert!(lines[1].starts_with("p2       failed    -  ") && !lines[1].contains("due"), "{out}");
+    assert_eq!(done(&path, "list --state postponed").lines().count(), 1);
+    assert!(done(&path, "list --state failed --json").contains(r#""id":"p2""#));
+    assert!(done(&path, "list --state queued").is_empty() && done(&path, "list --rule other").is_empty());
+    let json: serde_json::Value = serde_json::from_str(&done(&path, "list --json --rule waits")).unwrap();
+    assert_eq!((&json["state"], &json["attempts"]), (&json!("postponed"), &json!(1)));
+    assert!(json["next_attempt"].is_string() && json["address"].is_null() && json["message_id"].is_null(), "{json}");
+
+    let out = done(&path, "show p1");
+    assert!(out.contains("rule waits: put off by a plugin\n  p1: 1 attempt so far, judged again at "), "{out}");
+    assert!(out.contains("unknown ioc: gave no answer"), "{out}");
+    assert!(done(&path, "show p2 --json").contains(r#""outcome":"error""#));
+    let both = done(&path, "show F.1");
+    assert!(both.contains("rule dead: error") && both.contains("rule waits: put off"), "{both}");
+    for words in ["show p1 --raw", "show p9"] {
+        assert!(run_words(&path, words).0.is_err(), "{words}");
+    }
+
+    assert!(done(&path, "verify").contains("1 accepted = 0 filtered + 0 grouped + 0 quarantined + 1 postponed"));
+    assert_eq!(done(&path, "retry --state failed"), "p2: queued again: root/C.1/F.1, rule dead\n");
+    assert_eq!(done(&path, "list --state postponed").lines().count(), 2);
+    assert_eq!(done(&path, "cancel p1"), "p1: cancelled: root/C.1/F.1, rule waits\n");
+    assert_eq!(run_words(&path, "cancel p1").0.unwrap(), Exit::Incomplete);
+    assert!(done(&path, "verify").ends_with("ok\n"));
 }

@@ -131,7 +131,13 @@ impl Faces {
         let world = resolve.worlds.get(world).context("a component without a world")?;
         Ok(Self {
             imports: world.imports.keys().map(|key| resolve.name_world_key(key)).collect(),
-            exports: world.exports.keys().map(|key| resolve.name_world_key(key)).collect(),
+            // componentize-py exports something of its own beside the interfaces.
+            exports: world
+                .exports
+                .keys()
+                .map(|key| resolve.name_world_key(key))
+                .filter(|name| name.contains(':'))
+                .collect(),
         })
     }
 

@@ -1,7 +1,5 @@
 //! `bewit plugin compile-component`: the compiler in a process of its own, started by the daemon.
 
-use std::ffi::OsString;
-
 use anyhow::{Result, anyhow};
 use clap::Args;
 
@@ -11,9 +9,9 @@ use crate::plugin::compile::compile_as_child;
 /// Compile the component on standard input, within limits
 #[derive(Debug, Args)]
 pub struct CompileArgs {
-    /// How
-    #[arg(allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    /// For an engine that has few addresses
+    #[arg(long)]
+    scarce: bool,
 }
 
 /// Runs it.
@@ -22,7 +20,7 @@ pub struct CompileArgs {
 /// When the component is not sound.
 pub fn run(args: &CompileArgs) -> Result<Exit> {
     // Nothing may stand before the reason: whoever started this shows it.
-    compile_as_child(&args.arguments, std::io::stdin().lock(), std::io::stdout().lock())
+    compile_as_child(args.scarce, std::io::stdin().lock(), std::io::stdout().lock())
         .map_err(|error| anyhow!(error))?;
     Ok(Exit::Done)
 }

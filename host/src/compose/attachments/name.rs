@@ -5,6 +5,9 @@ use std::collections::HashSet;
 /// Characters of a name, extension included.
 const LIMIT: usize = 120;
 
+/// Characters of what counts as an extension.
+const EXTENSION: usize = 10;
+
 /// Names that Windows keeps for devices, whatever the extension.
 const DEVICES: [&str; 27] = [
     "con", "prn", "aux", "nul", "com0", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt0",
@@ -24,6 +27,17 @@ pub(crate) fn distinct(source: &str, extension: &str, taken: &mut HashSet<String
             return name;
         }
         number += 1;
+    }
+}
+
+/// A proposed file name as a stem and an extension (`.csv`, or nothing), for [`distinct`].
+pub(super) fn split(proposed: &str) -> (&str, &str) {
+    let proposed = proposed.trim();
+    let is_extension =
+        |text: &str| (1..=EXTENSION).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    match proposed.rfind('.').and_then(|at| proposed.split_at_checked(at)) {
+        Some((stem, extension)) if extension.get(1..).is_some_and(is_extension) => (stem, extension),
+        _ => (proposed, ""),
     }
 }
 
@@ -50,6 +64,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_proposed_name_keeps_its_extension() {
+        for (proposed, stem, extension) in [
+            ("report.csv", "report", ".csv"),
+            ("a.tar.gz", "a.tar", ".gz"),
+            ("../../etc/passwd", "../../etc/passwd", ""),
+            ("no extension", "no extension", ""),
+            ("odd.e x", "odd.e x", ""),
+            ("x.", "x.", ""),
+            (".csv", "", ".csv"),
+            ("", "", ""),
+        ] {
+            assert_eq!(split(proposed), (stem, extension), "{proposed}");
+        }
+        let mut taken = HashSet::new();
+        assert_eq!(distinct("..\\..\\a\u{202e}\r\nX: y", ".csv", &mut taken), "a_X_y.csv");
+    }
 
     #[test]
     fn names_follow_the_source() {

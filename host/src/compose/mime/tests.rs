@@ -15,6 +15,7 @@ fn draft(subject: &str, text: &str, html: Option<&str>) -> Draft {
         text: text.to_owned(),
         html: html.map(str::to_owned),
         attachments: Vec::new(),
+        pictures: Vec::new(),
         view: View::default(),
     }
 }

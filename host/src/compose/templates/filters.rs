@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
-use super::plain;
+use super::{bars, plain};
 use crate::compose::human;
-use crate::compose::view::{Fact, Table};
+use crate::compose::view::{Bar, Fact};
 use crate::text;
 
 /// Said when a template turns escaping off for the HTML part.
@@ -64,11 +64,24 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
     );
     environment.add_filter("count", |number: u64, noun: String| human::count(number, &noun));
     environment.add_filter("grouped", human::grouped);
-    environment.add_filter("text_table", |table: Serde<Table>, width: Option<usize>| {
+    environment.add_filter("text_table", |table: Serde<plain::Rows>, width: Option<usize>| {
         plain::table(&table, width.unwrap_or(plain::WIDTH).min(WIDEST))
     });
-    environment.add_filter("text_facts", |facts: Serde<Vec<Fact>>, width: Option<usize>| {
-        plain::facts(&facts, width.unwrap_or(plain::WIDTH))
+    environment.add_filter(
+        "text_facts",
+        |state: &State<'_, '_>, facts: Serde<Vec<Fact>>, width: Option<usize>, indent: Option<String>| {
+            let (text, indent) = (plain::facts(&facts, width.unwrap_or(plain::WIDTH)), indent.unwrap_or_default());
+            pay(state, text.lines().count(), indent.len())?;
+            Ok(text.lines().map(|line| format!("{indent}{line}\n")).collect::<String>())
+        },
+    );
+    environment.add_filter("text_bars", |bars: Serde<Vec<Bar>>, width: Option<usize>| {
+        bars::text(&bars, width.unwrap_or(plain::WIDTH).min(WIDEST))
+    });
+    environment.add_filter("text_code", |state: &State<'_, '_>, value: Value, prefix: Option<String>| {
+        let (clean, prefix) = (text::clean(&shown(&value)).into_owned(), prefix.unwrap_or_else(|| "    ".to_owned()));
+        pay(state, clean.lines().count(), prefix.len())?;
+        Ok(clean.lines().map(|line| format!("{}\n", format!("{prefix}{line}").trim_end())).collect::<String>())
     });
 }
 
@@ -117,10 +130,12 @@ fn broken(text: &str, longest: usize) -> String {
         if at > 0 {
             out.push_str("<br>");
         }
-        for (at, word) in line.split(' ').enumerate() {
-            // The first of two blanks, or one at the start of a line, would be swallowed.
+        // Blanks at the beginning are a branch of a tree: they stay together, and before the first word.
+        let words = line.trim_start_matches(' ');
+        out.push_str(&"&nbsp;".repeat(line.len() - words.len()));
+        for (at, word) in words.split(' ').enumerate() {
+            // The first of two blanks would be swallowed.
             match at {
-                0 if word.is_empty() && line.len() > 1 => out.push_str("&nbsp;"),
                 0 => {}
                 _ if word.is_empty() => out.push_str("&nbsp;"),
                 _ => out.push(' '),

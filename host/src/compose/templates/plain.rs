@@ -1,9 +1,11 @@
 //! Tables and facts of the text part. No value begins a line of its own: rows are indented, further lines of a value
 //! have a bar before them.
 
+use serde::Deserialize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::compose::view::{Fact, Layout, Table};
+use crate::compose::blocks::is_tree;
+use crate::compose::view::{Fact, Layout};
 use crate::text;
 
 /// Columns of a line.
@@ -13,10 +15,27 @@ const INDENT: &str = "  ";
 /// Before each further line of a value.
 const BAR: &str = "    | ";
 
+/// What a result table and a plugin's table have in common.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Rows {
+    columns: Vec<String>,
+    /// Columns that stand on the right; not known of a result table, whose numbers do.
+    #[serde(default)]
+    right: Option<Vec<bool>>,
+    rows: Vec<Vec<String>>,
+    #[serde(default)]
+    hidden_columns: u64,
+    #[serde(default)]
+    layout: Layout,
+}
+
 /// A table with aligned columns if it fits `width`, else one value below the other.
-pub(super) fn table(table: &Table, width: usize) -> String {
+pub(super) fn table(table: &Rows, width: usize) -> String {
+    if table.columns.is_empty() {
+        return String::new();
+    }
     let cells: Vec<Vec<String>> =
-        table.rows.iter().map(|row| row.iter().map(|cell| text::one_line(cell)).collect()).collect();
+        table.rows.iter().map(|row| row.iter().map(|cell| with_branch(cell)).collect()).collect();
     let widths: Vec<usize> = table
         .columns
         .iter()
@@ -29,10 +48,13 @@ pub(super) fn table(table: &Table, width: usize) -> String {
     let total = INDENT.len() + widths.iter().map(|width| width + 2).sum::<usize>();
     if total.saturating_sub(2) > width || (table.layout == Layout::Record && table.rows.len() == 1) || has_lines(table)
     {
-        return records(table, width);
+        return if is_tree(&table.rows) { outline(table, width) } else { records(table, width) };
     }
     let numbers: Vec<bool> = (0..widths.len())
         .map(|at| {
+            if let Some(right) = &table.right {
+                return right.get(at).copied().unwrap_or_default();
+            }
             let mut column = cells.iter().filter_map(|row| row.get(at)).filter(|cell| !cell.is_empty()).peekable();
             column.peek().is_some() && column.all(|cell| cell.bytes().all(|byte| byte.is_ascii_digit()))
         })
@@ -57,20 +79,52 @@ pub(super) fn table(table: &Table, width: usize) -> String {
     out
 }
 
-fn has_lines(table: &Table) -> bool {
+/// One line, blanks at its beginning kept.
+fn with_branch(cell: &str) -> String {
+    let words = cell.trim_start_matches(' ');
+    let line = text::one_line(words);
+    if line.is_empty() { line } else { format!("{}{line}", " ".repeat(cell.len() - words.len())) }
+}
+
+/// A tree that is too wide for a table: each row's first cell with its branch, and what else there is of it below,
+/// further in.
+fn outline(table: &Rows, width: usize) -> String {
+    let mut out = String::new();
+    for row in &table.rows {
+        let mut cells = table.columns.iter().zip(row).take(known(table));
+        let Some((_, first)) = cells.next() else { continue };
+        let first = with_branch(first);
+        // Branches are drawn with blanks and lines; what is below stands under the name that they lead to.
+        let branch = first.chars().take_while(|c| matches!(c, ' ' | '\u{2500}'..='\u{257f}')).count();
+        out.push_str(format!("{INDENT}{first}").trim_end());
+        out.push('\n');
+        // However deep the tree, half of the line is for the values; they are not wrapped, a branch is no place for it.
+        let indent = " ".repeat(INDENT.len() + 4 + branch.min(width / 2));
+        for (name, cell) in cells.filter(|(_, cell)| !cell.trim().is_empty()) {
+            let value = text::clean(cell.trim_end()).replace('\n', &format!("\n{indent}  | "));
+            out.push_str(&format!("{indent}{name}: {value}\n"));
+        }
+    }
+    out
+}
+
+/// Columns without the one that stands for those left out, which says nothing below one another.
+fn known(table: &Rows) -> usize {
+    table.columns.len() - usize::from(table.hidden_columns > 0 && !table.columns.is_empty())
+}
+
+fn has_lines(table: &Rows) -> bool {
     table.rows.iter().flatten().any(|cell| cell.contains('\n'))
 }
 
 /// One value below the other, rows numbered if there are several.
-fn records(table: &Table, width: usize) -> String {
+fn records(table: &Rows, width: usize) -> String {
     let mut out = String::new();
     for (number, row) in table.rows.iter().enumerate() {
         if table.rows.len() > 1 {
             out.push_str(&format!("{INDENT}#{}\n", number + 1));
         }
-        // The column that stands for those left out says nothing here.
-        let known = table.columns.len() - usize::from(table.hidden_columns > 0 && !table.columns.is_empty());
-        let cells = table.columns.iter().zip(row).take(known);
+        let cells = table.columns.iter().zip(row).take(known(table));
         for (name, cell) in cells.filter(|(_, cell)| !cell.trim().is_empty()) {
             labelled(&mut out, INDENT, name, cell, width);
         }
@@ -145,15 +199,17 @@ pub(super) fn wrap(value: &str, width: usize, indent: &str) -> String {
 /// Fills lines with words: the first one up to `first` columns, the others up to `width`.
 fn fill(line: &str, first: usize, width: usize) -> String {
     let mut out = String::with_capacity(line.len() + 8);
-    let mut column = 0;
+    let words = line.trim_start_matches(' ');
+    let mut column = line.len() - words.len();
+    out.push_str(if words.is_empty() { "" } else { line.get(..column).unwrap_or_default() });
     let mut room = first;
-    for word in line.split(' ') {
+    for (at, word) in words.split(' ').enumerate() {
         let size = word.width();
-        if column > 0 && column + 1 + size > room {
+        if at > 0 && column > 0 && column + 1 + size > room {
             out.push('\n');
             column = 0;
             room = width;
-        } else if !out.is_empty() {
+        } else if at > 0 {
             out.push(' ');
             column += 1;
         }
@@ -168,12 +224,42 @@ mod tests {
     use super::*;
     use crate::compose::view::Value;
 
-    fn sample(columns: &[&str], rows: &[&[&str]]) -> Table {
-        Table {
+    fn sample(columns: &[&str], rows: &[&[&str]]) -> Rows {
+        Rows {
             columns: columns.iter().map(|&name| name.to_owned()).collect(),
             rows: rows.iter().map(|row| row.iter().map(|&cell| cell.to_owned()).collect()).collect(),
-            ..Table::default()
+            ..Rows::default()
         }
+    }
+
+    #[test]
+    fn trees_keep_their_shape_however_wide_they_are() {
+        let long = "x".repeat(60);
+        let rows: &[&[&str]] = &[&["init", "1"], &["  sshd", "4"], &["  └─ bash", "12"]];
+        let text = table(&sample(&["Name", "Pid"], rows), 78);
+        assert_eq!(text, "  Name       Pid\n  ---------  ---\n  init         1\n    sshd       4\n    └─ bash   12\n");
+        let rows: &[&[&str]] = &[&["init", &long, ""], &["  └─ bash", &long, "a\nb"]];
+        let text = table(&sample(&["Name", "Path", "Out"], rows), 78);
+        assert_eq!(
+            text,
+            format!(
+                "  init\n      Path: {long}\n    └─ bash\n           Path: {long}\n           Out: a\n             | b\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_plugin_says_which_columns_stand_on_the_right() {
+        let mut rows = sample(&["A", "B"], &[&["1", "x"], &["22", "yy"]]);
+        rows.right = Some(vec![false, true]);
+        assert_eq!(table(&rows, 78), "  A    B\n  --  --\n  1    x\n  22  yy\n");
+        assert_eq!(table(&Rows::default(), 78), "");
+    }
+
+    #[test]
+    fn blanks_at_the_beginning_of_a_line_stay() {
+        assert_eq!(wrap("a\n    b c d", 8, ""), "a\n    b c\nd");
+        assert_eq!(wrap("   ", 8, ""), "");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod digests;
 mod model;
 mod moves;
 mod outside;
+mod postponed;
 mod retention;
 
 use std::collections::HashSet;
@@ -108,7 +109,7 @@ fn outcome(rule: &str, verdict: Verdict, mails: Vec<NewMail>) -> Outcome {
 fn event(number: u32, outcomes: Vec<Outcome>) -> Accepted {
     Accepted {
         source: "test".into(),
-        content: Content::Event { key: key(number), digest: format!("digest {number}"), outcomes },
+        content: Content::Event { key: key(number), digest: format!("digest {number}"), outcomes, held: None },
     }
 }
 
@@ -138,6 +139,24 @@ async fn deliver(outbox: &Outbox, job: &Job, now: Timestamp) {
     let recipients: Vec<_> = job.recipients.iter().map(|recipient| recipient.id).collect();
     assert!(outbox.in_data(job, &recipients).await.unwrap());
     assert!(report(outbox, job, Attempt::Delivered("250 2.0.0 Ok".into()), now).await);
+}
+
+/// A judgement of a rule that a filter has put off.
+fn put_off(rule: &str, again: bool) -> PutOff {
+    PutOff {
+        rule: rule.into(),
+        reason: "the filter `ioc` gave no answer: timed out".into(),
+        again,
+        trace: vec![TraceEntry { filter: "ioc".into(), verdict: TraceVerdict::Unknown, detail: "timed out".into() }],
+    }
+}
+
+/// An event of which these rules have put their judgement off.
+fn held(number: u32, outcomes: Vec<Outcome>, files: Vec<(String, BlobRef)>, rules: Vec<PutOff>) -> Accepted {
+    let line = format!("line {number}").into_bytes();
+    let digest = crate::blob::sha256_of(&line[..]).unwrap();
+    let held = Some(Box::new(Held { line, files, rules }));
+    Accepted { source: "test".into(), content: Content::Event { key: key(number), digest, outcomes, held } }
 }
 
 /// A question to the database itself, over a connection of its own.

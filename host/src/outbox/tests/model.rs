@@ -52,6 +52,17 @@ enum Op {
         mail: prop::sample::Index,
         retry: bool,
     },
+    /// New events that a rule has put off; some for good.
+    PutOff(Vec<bool>),
+    /// A judgement that is due, if one is: decided, or put off again, or for good.
+    Judge {
+        decided: Option<usize>,
+        again: bool,
+    },
+    HandJudgement {
+        which: prop::sample::Index,
+        retry: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -70,6 +81,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<bool>().prop_map(|all| Op::Digest { all }),
         1 => Just(Op::Sweep),
         2 => (index(), any::<bool>()).prop_map(|(mail, retry)| Op::Hand { mail, retry }),
+        2 => prop::collection::vec(prop::bool::weighted(0.8), 1..3).prop_map(Op::PutOff),
+        4 => (prop::option::of(0usize..6), prop::bool::weighted(0.8))
+            .prop_map(|(decided, again)| Op::Judge { decided, again }),
+        1 => (index(), any::<bool>()).prop_map(|(which, retry)| Op::HandJudgement { which, retry }),
     ]
 }
 
@@ -99,6 +114,16 @@ struct Event {
     gathered: Option<Option<usize>>,
 }
 
+#[derive(Debug)]
+struct Judgement {
+    number: u32,
+    attempts: u32,
+    since: i64,
+    /// `None`: given up.
+    due: Option<i64>,
+    updated: i64,
+}
+
 struct World {
     rig: Rig,
     outbox: Outbox,
@@ -111,9 +136,15 @@ struct World {
     mails: BTreeMap<String, Mail>,
     mail_ids: i64,
     stamps: BTreeMap<&'static str, Stamp>,
+    /// Events that wait for the digest, in the order in which they were gathered.
+    gatherings: Vec<u32>,
     /// Message-IDs of each closed digest.
     digests: Vec<Vec<String>>,
     jobs: Vec<Job>,
+    judgements: BTreeMap<i64, Judgement>,
+    judgement_ids: i64,
+    /// Of events whose line was kept.
+    digest_of: BTreeMap<u32, String>,
 }
 
 const RULES: [(&str, Throttle, Duration, Verdict); 6] = [
@@ -148,8 +179,12 @@ impl World {
             mails: BTreeMap::new(),
             mail_ids: 0,
             stamps: BTreeMap::new(),
+            gatherings: Vec::new(),
             digests: Vec::new(),
             jobs: Vec::new(),
+            judgements: BTreeMap::new(),
+            judgement_ids: 0,
+            digest_of: BTreeMap::new(),
         }
     }
 
@@ -172,46 +207,125 @@ impl World {
             Op::Digest { all } => self.digest(all).await,
             Op::Sweep => self.sweep().await,
             Op::Hand { mail, retry } => self.hand(mail, retry).await,
+            Op::PutOff(again) => self.put_off(again).await,
+            Op::Judge { decided, again } => self.judge(decided, again).await,
+            Op::HandJudgement { which, retry } => self.hand_judgement(which, retry).await,
         }
+    }
+
+    /// The outcome of a rule, and what the model expects of it.
+    fn outcome(&mut self, number: u32, rule: usize, mails: usize, recipients: usize) -> Outcome {
+        let (rule, mode, interval, verdict) = RULES[rule];
+        let names: Vec<_> = (0..mails).map(|index| format!("e{number}-{index}")).collect();
+        let notify = verdict == Verdict::Notify;
+        let all = names.iter().map(|name| mail(name, &ADDRESSES[..recipients]));
+        let mut outcome = outcome(rule, verdict, if notify { all.collect() } else { vec![] });
+        outcome.throttle = (mode, interval);
+        outcome.gathered = Some(Gathered { view: "{}".into(), attachments: vec![] });
+        if !notify {
+            return outcome;
+        }
+        let stamp = self.stamps.entry(rule).or_default();
+        let (slot, last) = super::throttle::decide(mode, interval, *stamp, time(self.now));
+        stamp.last = last.or(stamp.last);
+        match slot {
+            Slot::Send(due) => {
+                for name in names {
+                    let name = format!("{name}@bewit.test");
+                    self.store(name.clone(), recipients, due.as_millisecond());
+                    self.events.get_mut(&number).unwrap().mails.push(name);
+                }
+            }
+            Slot::Gather(due) => {
+                stamp.open.get_or_insert(due);
+                self.gatherings.push(number);
+                self.events.get_mut(&number).unwrap().gathered = Some(None);
+            }
+            Slot::Drop(_) => {}
+        }
+        outcome
+    }
+
+    fn new_event(&mut self) -> u32 {
+        self.numbers += 1;
+        let event = Event { received: self.now, swept: false, mails: vec![], gathered: None };
+        self.events.insert(self.numbers, event);
+        self.numbers
     }
 
     async fn accept(&mut self, specs: Vec<(usize, usize, usize)>) {
         let mut batch = Vec::new();
         for (rule, mails, recipients) in specs {
-            self.numbers += 1;
-            let number = self.numbers;
-            let (rule, mode, interval, verdict) = RULES[rule];
-            let names: Vec<_> = (0..mails).map(|index| format!("e{number}-{index}")).collect();
-            let notify = verdict == Verdict::Notify;
-            let all = names.iter().map(|name| mail(name, &ADDRESSES[..recipients]));
-            let mut outcome = outcome(rule, verdict, if notify { all.collect() } else { vec![] });
-            outcome.throttle = (mode, interval);
-            outcome.gathered = Some(Gathered { view: "{}".into(), attachments: vec![] });
-            batch.push(event(number, vec![outcome]));
-            let mut event = Event { received: self.now, swept: false, mails: vec![], gathered: None };
-            if notify {
-                let stamp = self.stamps.entry(rule).or_default();
-                let (slot, last) = super::throttle::decide(mode, interval, *stamp, time(self.now));
-                stamp.last = last.or(stamp.last);
-                match slot {
-                    Slot::Send(due) => {
-                        for name in names {
-                            let name = format!("{name}@bewit.test");
-                            self.store(name.clone(), recipients, due.as_millisecond());
-                            event.mails.push(name);
-                        }
-                    }
-                    Slot::Gather(due) => {
-                        stamp.open.get_or_insert(due);
-                        event.gathered = Some(None);
-                    }
-                    Slot::Drop(_) => {}
-                }
-            }
-            self.events.insert(number, event);
+            let number = self.new_event();
+            batch.push(event(number, vec![self.outcome(number, rule, mails, recipients)]));
         }
         let wanted = vec![Receipt::Stored; batch.len()];
         assert_eq!(self.outbox.accept(batch, None, time(self.now)).await.unwrap(), wanted);
+    }
+
+    async fn put_off(&mut self, specs: Vec<bool>) {
+        let mut batch = Vec::new();
+        for again in specs {
+            let number = self.new_event();
+            self.judgement_ids += 1;
+            // When exactly is the jitter's; `compare` takes it over.
+            let due = again.then_some(self.now);
+            let judgement = Judgement { number, attempts: 1, since: self.now, due, updated: self.now };
+            self.judgements.insert(self.judgement_ids, judgement);
+            let accepted = held(number, vec![], vec![], vec![put_off("held", again)]);
+            if let Content::Event { digest, .. } = &accepted.content {
+                self.digest_of.insert(number, digest.clone());
+            }
+            batch.push(accepted);
+        }
+        self.outbox.accept(batch, None, time(self.now)).await.unwrap();
+    }
+
+    async fn judge(&mut self, decided: Option<usize>, again: bool) {
+        let now = self.now;
+        let due = |(id, judgement): (&i64, &Judgement)| Some((judgement.due.filter(|due| *due <= now)?, *id));
+        let wanted = self.judgements.iter().filter_map(due).min();
+        let job = self.outbox.due_judgement(time(now)).await.unwrap();
+        assert_eq!(job.as_ref().map(|job| job.id), wanted.map(|(_, id)| id));
+        let Some(job) = job else { return };
+        let number = self.judgements[&job.id].number;
+        assert_eq!((job.line, job.event), (format!("line {number}").into_bytes(), key(number).to_string()));
+        let job = PostponedJob { line: vec![], event: String::new(), ..job };
+        let (judged, wanted) = match decided {
+            Some(rule) => {
+                self.judgements.remove(&job.id);
+                (Judged::Decided(Box::new(self.outcome(number, rule, 1, 2))), Settled::Decided)
+            }
+            None => {
+                let judgement = self.judgements.get_mut(&job.id).unwrap();
+                judgement.attempts += 1;
+                judgement.updated = now;
+                let ends = !again || judgement.attempts >= ATTEMPTS || now - judgement.since >= GIVE_UP;
+                judgement.due = (!ends).then_some(now);
+                (Judged::PutOff(put_off("held", again)), if ends { Settled::GivenUp } else { Settled::Waits })
+            }
+        };
+        assert_eq!(self.outbox.settle(&job, judged.clone(), time(now)).await.unwrap(), wanted);
+        assert_eq!(self.outbox.settle(&job, judged, time(now)).await.unwrap(), Settled::Gone);
+    }
+
+    async fn hand_judgement(&mut self, which: prop::sample::Index, retry: bool) {
+        if self.judgements.is_empty() {
+            return;
+        }
+        let id = *which.get(&self.judgements.keys().copied().collect::<Vec<_>>());
+        let judgement = self.judgements.get_mut(&id).unwrap();
+        let action = if retry { Action::Retry } else { Action::Cancel };
+        let wanted = retry || judgement.due.is_some();
+        if retry {
+            let now = self.now;
+            *judgement = Judgement { attempts: 0, since: now, due: Some(now), updated: now, ..*judgement };
+        } else if wanted {
+            self.judgements.remove(&id);
+        }
+        let targets = [Target::Postponed(id)];
+        let handled = act(&self.rig.database(), action, &targets, time(self.now)).await.unwrap().unwrap();
+        assert_eq!(matches!(handled[..], [Handled::Done(_)]), wanted, "{handled:?}");
     }
 
     async fn repeat(&mut self, which: prop::sample::Index, same: bool) {
@@ -220,6 +334,9 @@ impl World {
         }
         let number = *which.get(&self.events.keys().copied().collect::<Vec<_>>());
         let mut again = simple(number, &["x@example.org"]);
+        if let (Content::Event { digest, .. }, Some(known)) = (&mut again.content, self.digest_of.get(&number)) {
+            digest.clone_from(known);
+        }
         if let (Content::Event { digest, .. }, false) = (&mut again.content, same) {
             digest.push_str(" changed");
         }
@@ -360,8 +477,7 @@ impl World {
     }
 
     async fn digest(&mut self, all: bool) {
-        let open: Vec<u32> =
-            self.events.iter().filter(|(_, event)| event.gathered == Some(None)).map(|(number, _)| *number).collect();
+        let open = self.gatherings.clone();
         let due = self.stamps.get("digest").and_then(|stamp| stamp.open);
         let jobs = self.outbox.due_digests(time(self.now), all).await.unwrap();
         if open.is_empty() || !(all || due.is_some_and(|due| due.as_millisecond() <= self.now)) {
@@ -384,6 +500,7 @@ impl World {
         for number in open {
             self.events.get_mut(&number).unwrap().gathered = Some(Some(self.digests.len()));
         }
+        self.gatherings.clear();
         self.digests.push(mails.into_iter().map(|mail| mail.message_id).collect());
         self.stamps.insert("digest", Stamp { last: Some(time(self.now)), open: None });
     }
@@ -397,13 +514,16 @@ impl World {
         let gone: Vec<u32> = self
             .events
             .iter()
-            .filter(|(_, event)| {
+            .filter(|(number, event)| {
                 let gathered = match event.gathered {
                     None => true,
                     Some(None) => false,
                     Some(Some(digest)) => ended(&self.digests[digest]),
                 };
-                !event.swept && event.received < cutoff && ended(&event.mails) && gathered
+                let judged = |judgement: &Judgement| judgement.due.is_none() && judgement.updated < cutoff;
+                let mut judgements = self.judgements.values().filter(|judgement| judgement.number == **number);
+                let judged = judgements.all(judged);
+                !event.swept && event.received < cutoff && ended(&event.mails) && gathered && judged
             })
             .map(|(number, _)| *number)
             .collect();
@@ -418,6 +538,7 @@ impl World {
         for number in gone {
             let event = self.events.get_mut(&number).unwrap();
             event.swept = true;
+            self.judgements.retain(|_, judgement| judgement.number != number);
             for name in std::mem::take(&mut event.mails) {
                 self.mails.remove(&name);
             }
@@ -460,12 +581,35 @@ impl World {
                 recipient.state = State::Cancelled;
             }
         }
-        let target = Target { mail: mail.id, position: None };
+        let target = Target::Mail { mail: mail.id, position: None };
         let handled = act(&self.rig.database(), action, &[target], time(now)).await.unwrap().unwrap();
         match &handled[..] {
             [Handled::Done(addresses)] => assert_eq!(*addresses, wanted),
             [Handled::Refused(_)] => assert!(wanted.is_empty(), "{handled:?} instead of {wanted:?}"),
             _ => panic!("{handled:?}"),
+        }
+    }
+
+    async fn compare_judgements(&mut self, after: &str) {
+        let mut rows = Vec::new();
+        let each = |line| -> Result<(), OutboxError> {
+            rows.push(line);
+            Ok(())
+        };
+        self.reader.postponed((true, true), None, each).await.unwrap();
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        assert_eq!(ids, self.judgements.keys().copied().collect::<Vec<_>>(), "after {after}");
+        for (row, judgement) in rows.iter().zip(self.judgements.values_mut()) {
+            assert_eq!((row.attempts, &row.event), (judgement.attempts, &key(judgement.number).to_string()));
+            let next = row.next.map(Timestamp::as_millisecond);
+            assert_eq!(next.is_some(), judgement.due.is_some(), "p{} after {after}", row.id);
+            if judgement.updated == self.now && judgement.due == Some(self.now) && row.attempts > 0 {
+                let wait = WAITS[usize::try_from(row.attempts).unwrap().clamp(1, 2) - 1];
+                let off = next.unwrap() - self.now;
+                assert!(off >= wait * 8 / 10 - 1 && off <= wait * 12 / 10, "{off} after {after}");
+                judgement.due = next;
+            }
+            assert_eq!(next, judgement.due, "p{} after {after}", row.id);
         }
     }
 
@@ -477,6 +621,7 @@ impl World {
             Ok(())
         };
         self.reader.list(&Filter::default(), each).await.unwrap();
+        self.compare_judgements(after).await;
         let count: usize = self.mails.values().map(|mail| mail.recipients.len()).sum();
         assert_eq!(rows.len(), count, "after {after}");
         let now = self.now;

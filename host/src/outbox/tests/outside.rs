@@ -256,7 +256,7 @@ async fn a_person_waits_for_a_long_transaction_and_then_gives_up_with_a_sentence
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(rig.database());
     let mut other = options.connect().await.unwrap();
     let tx = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    let target = Target { mail: 2, position: None };
+    let target = Target::Mail { mail: 2, position: None };
     let error = act(&rig.database(), Action::Retry, &[target], at(9)).await.unwrap_err();
     assert!(error.to_string().contains("another process"), "{error}");
     tx.rollback().await.unwrap();
