@@ -66,7 +66,7 @@ impl Site {
             give_up: std::time::Duration::from_secs(86_400),
         };
         let outbox = Outbox::open(&place, retry, false).await.unwrap();
-        let snapshot = Snapshot::build(config, 1).unwrap();
+        let snapshot = Snapshot::build(config).unwrap();
         Self { dir, outbox, snapshot, stub: Stub(Mutex::new(answer)) }
     }
 
