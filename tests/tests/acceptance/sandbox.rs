@@ -20,7 +20,7 @@ const HOSTILE: &[(&str, &str, &str, &str)] = &[
         "table",
         "(loop $l (drop (table.grow $t (ref.null func) (i32.const 30000))) (br $l)) (unreachable)",
         "(table $t 1 funcref)",
-        "timed out after 50 ms",
+        "more than 8 MiB of memory",
     ),
     (
         "deep",
@@ -97,8 +97,8 @@ fn every_hostile_guest_is_contained_and_named() {
     assert_eq!(mails.len(), HOSTILE.len() + 1);
     for (name, _, _, what) in HOSTILE {
         let mail = mails.iter().find(|mail| mail.header("To").contains(&format!("{name}@example.org"))).unwrap();
-        assert!(mail.text().contains(&format!("`{name}` gave no answer")), "{name}: {}", mail.text());
-        assert!(mail.text().replace('\n', " ").contains(what), "{name}: {}", mail.text());
+        let text = mail.text().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&format!("`{name}` gave no answer")) && text.contains(what), "{name}: {text}");
     }
     env.verify();
 }
@@ -157,7 +157,7 @@ fn what_must_not_be_loaded_is_refused_with_its_reason() {
     let start = r"(func $start (loop $l (br $l))) (start $start)";
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("not-granted", not_granted, "imports wasi:filesystem/types@0.2.0, which plugins are not given"),
-        ("wrong-world", exports("other:package", "0.1.0"), "exports other:package/filter@0.1.0, but neither"),
+        ("wrong-world", exports("other:thing", "0.1.0"), "exports other:thing/filter@0.1.0, but neither"),
         (
             "older",
             exports("bewit:plugin", "0.0.9"),
