@@ -20,8 +20,8 @@ pub(super) const POLL: Duration = Duration::from_secs(10);
 /// `[intake.http] max_body`
 pub(super) const MAX_BODY: u64 = 16 << 20;
 /// `[plugins.NAME] limits.memory`
-pub(super) const PLUGIN_MEMORY: u64 = 64 << 20;
+pub const PLUGIN_MEMORY: u64 = 64 << 20;
 /// `[plugins.NAME] limits.time`
-pub(super) const PLUGIN_TIME: Duration = Duration::from_millis(250);
+pub const PLUGIN_TIME: Duration = Duration::from_millis(250);
 /// `[plugins.NAME] limits.output`
-pub(super) const PLUGIN_OUTPUT: u64 = 1 << 20;
+pub const PLUGIN_OUTPUT: u64 = 1 << 20;

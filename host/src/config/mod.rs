@@ -3,7 +3,7 @@
 //! `raw` is the file as written, with the place of each value; [`Config`] is what it means, typed and checked.
 
 mod decode;
-mod defaults;
+pub mod defaults;
 pub mod diagnostic;
 pub mod load;
 mod raw;

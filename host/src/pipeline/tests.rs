@@ -19,8 +19,10 @@ impl Ask for Stub {
         answer.unwrap_or_else(|| panic!("on purpose"))
     }
 
-    fn render(&self, _: &str, _: &Asked<'_>, _: &str) -> Result<Fragment, Trouble> {
-        panic!("no rule has a renderer")
+    fn render(&self, plugin: &str, _: &Asked<'_>, source: &str) -> Result<Fragment, Trouble> {
+        assert!(plugin == "tree" && matches!(source, "A" | "B"), "{plugin} {source}");
+        let answer = self.0.lock().unwrap().clone().unwrap();
+        answer.map(|_| Fragment { title: "A tree".to_owned(), ..Fragment::default() })
     }
 }
 
@@ -54,8 +56,7 @@ impl Site {
             "[smtp]\nmailbox = \"mail\"\nfrom = \"Bewit <bewit@example.org>\"\n[outbox]\nurl = \"sqlite:b.db\"\n\
              [[rule]]\nname = \"asks\"\n{rule}[[rule]]\nname = \"plain\"\n{rule}"
         );
-        let mut config = load::parse(&text, "test", Path::new(".")).unwrap();
-        config.rules[0].filters = vec![crate::rule::FilterUse { plugin: "ioc".to_owned(), always: false }];
+        let config = load::parse(&text, "test", Path::new(".")).unwrap();
         let place = OutboxConfig {
             path: dir.path().join("b.db"),
             retention: std::time::Duration::from_secs(86_400),
@@ -66,7 +67,8 @@ impl Site {
             give_up: std::time::Duration::from_secs(86_400),
         };
         let outbox = Outbox::open(&place, retry, false).await.unwrap();
-        let snapshot = Snapshot::build(config, 1).unwrap();
+        let mut snapshot = Snapshot::build(config).unwrap();
+        snapshot.config.rules[0].filters = vec![crate::rule::FilterUse { plugin: "ioc".to_owned(), always: false }];
         Self { dir, outbox, snapshot, stub: Stub(Mutex::new(answer)) }
     }
 
@@ -180,4 +182,19 @@ async fn a_rule_that_is_gone_dead_letters_what_it_had_put_off() {
     let Judged::PutOff(put_off) = judged else { panic!("{judged:?}") };
     assert_eq!((put_off.reason.as_str(), put_off.again), ("there is no rule `asks` any more to judge it by", false));
     assert_eq!(settled, Settled::GivenUp);
+}
+
+#[tokio::test]
+async fn a_renderer_that_holds_postpones_too() {
+    let mut site = Site::new(trouble(OnFailure::Hold, true)).await;
+    let rule = &mut site.snapshot.config.rules[0];
+    rule.filters.clear();
+    let source = rule.include_result_table_from[0].source.clone();
+    rule.renderers = vec![crate::rule::RendererUse { source, plugin: "tree".to_owned() }];
+    let (outcomes, put_off) = site.take().await;
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!(put_off[0].reason, "the renderer `ioc` gave no answer: timed out after 250 ms");
+    assert!(put_off[0].trace.iter().any(|entry| entry.filter == "recipients"), "all that was decided");
+    let (_, judged, settled) = site.again(fine()).await;
+    assert!(matches!(judged, Judged::Decided(_)) && settled == Settled::Decided, "{judged:?} {settled:?}");
 }

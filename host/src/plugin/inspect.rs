@@ -57,8 +57,7 @@ pub(super) fn check_is_component(bytes: &[u8]) -> Result<(), ErrorKind> {
 /// [`ErrorKind::NotGranted`], [`ErrorKind::WrongWorld`], [`ErrorKind::Incompatible`].
 pub(super) fn shape(component: &Component) -> Result<Shape, ErrorKind> {
     let shape = names(component);
-    let granted = |import: &str| v0_1::IMPORTS.iter().any(|name| interface(import) == Some((*name, true)));
-    let refused: Vec<String> = shape.imports.iter().filter(|import| !granted(import)).cloned().collect();
+    let refused: Vec<String> = shape.imports.iter().filter(|import| !is_granted(import)).cloned().collect();
     if !refused.is_empty() {
         return Err(match refused.iter().find(|import| interface(import).is_some_and(|(_, ours)| !ours)) {
             Some(import) => ErrorKind::Incompatible(other_line("imports", import)),
@@ -82,7 +81,14 @@ pub(super) fn shape(component: &Component) -> Result<Shape, ErrorKind> {
     Ok(shape)
 }
 
-fn names(component: &Component) -> Shape {
+/// Whether plugins are given an interface.
+#[must_use]
+pub fn is_granted(import: &str) -> bool {
+    v0_1::IMPORTS.iter().any(|name| interface(import) == Some((*name, true)))
+}
+
+/// What a component's names say, granted or not.
+pub(super) fn names(component: &Component) -> Shape {
     let (kind, engine) = (component.component_type(), component.engine());
     let imports: Vec<String> = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
     let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();

@@ -91,11 +91,11 @@ pub struct PluginCensus {
 }
 
 impl Plugin {
-    /// Starts it for the first time: who it is, and whether its settings are right.
+    /// Starts it for the first time: who it is.
     ///
     /// # Errors
     /// [`PluginError`].
-    pub(super) fn load(
+    pub(super) fn start(
         spec: PluginSpec,
         sha256: String,
         granted: Granted,
@@ -118,17 +118,23 @@ impl Plugin {
         };
         plugin.description = plugin.call(Phase::Describe, Question::default(), Instance::describe)?;
         settings::clean(&mut plugin.description);
-        let mut problems = settings::problems(&plugin.description, &plugin.spec);
+        Ok(plugin)
+    }
+
+    /// Whether its settings are right: the keys by what it says it knows, the values by its own look at them.
+    ///
+    /// # Errors
+    /// [`PluginError`].
+    pub(super) fn check_settings(&self) -> Result<(), PluginError> {
+        let mut problems = settings::problems(&self.description, &self.spec);
         if problems.is_empty() {
-            let found = plugin.call(Phase::CheckSettings, Question::default(), Instance::check_settings)?;
+            let found = self.call(Phase::CheckSettings, Question::default(), Instance::check_settings)?;
             problems = found.into_iter().map(|(key, message)| settings::problem(&key, &message)).collect();
         }
-        if !problems.is_empty() {
-            return Err(plugin.error(Phase::CheckSettings, ErrorKind::Settings(problems)));
+        if problems.is_empty() {
+            return Ok(());
         }
-        // What happened while it was loaded says nothing of how it does.
-        plugin.counts = Counts::default();
-        Ok(plugin)
+        Err(self.error(Phase::CheckSettings, ErrorKind::Settings(problems)))
     }
 
     /// As it is configured.
@@ -171,8 +177,8 @@ impl Plugin {
     }
 
     /// The linked component, to be started under other settings.
-    pub(super) fn linked(&self) -> (&Shape, &Linked) {
-        (&self.shape, &self.linked)
+    pub(super) fn linked(&self) -> (Shape, Linked) {
+        (self.shape.clone(), self.linked.clone())
     }
 
     /// How it does.

@@ -13,6 +13,7 @@ mod health;
 pub mod host;
 pub mod inspect;
 pub mod loaded;
+pub mod look;
 pub mod registry;
 mod settings;
 pub mod spec;

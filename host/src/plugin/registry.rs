@@ -10,6 +10,7 @@ use super::error::{ErrorKind, Phase, PluginError};
 use super::file::{self, FileError};
 use super::guest::Granted;
 use super::host::{Bytes, Host, HostOptions};
+use super::inspect::Shape;
 use super::loaded::{Plugin, PluginCensus};
 use super::spec::{OnFailure, PluginSpec};
 use super::v0_1::Linked;
@@ -106,37 +107,51 @@ fn trouble(plugin: &Plugin, error: PluginError) -> Trouble {
 }
 
 fn load(spec: &PluginSpec, host: &Arc<Host>, before: Option<&Plugins>) -> Result<Arc<Plugin>, PluginError> {
-    // The bytes are read once: what is hashed is what is compiled.
-    let bytes = read(&spec.path, file::component(&spec.path), file::LARGEST_COMPONENT);
-    let bytes = Bytes::new(bytes.map_err(|kind| error(spec, Phase::Read, kind))?);
-    if let Some(wanted) = spec.sha256.as_ref().filter(|wanted| **wanted != bytes.sha256) {
-        let kind = ErrorKind::OtherBytes { found: bytes.sha256, wanted: wanted.clone() };
-        return Err(error(spec, Phase::Read, kind));
-    }
-    let granted = granted(spec)?;
-    let same = before.and_then(|before| before.iter().find(|plugin| plugin.sha256() == bytes.sha256));
+    let (bytes, granted) = (component(spec)?, granted(spec)?);
     if let Some(plugin) = before.and_then(|before| before.get(&spec.name))
         && plugin.is(spec, &bytes.sha256, &granted)
     {
         return Ok(Arc::clone(plugin));
     }
+    let same = before.and_then(|before| before.iter().find(|plugin| plugin.sha256() == bytes.sha256));
     let (shape, linked) = match same {
-        Some(plugin) => {
-            let (shape, linked) = plugin.linked();
-            (shape.clone(), linked.clone())
-        }
-        None => {
-            let component = host.component(&bytes, &spec.name).map_err(|kind| error(spec, Phase::Compile, kind))?;
-            let shape = inspect::shape(&component).map_err(|kind| error(spec, Phase::Link, kind))?;
-            let linked = Linked::new(&host.linker, &component, shape.filter, shape.renderer).map_err(|problem| {
-                let problem = crate::text::one_line(&format!("{problem:#}"));
-                let kind = ErrorKind::Incompatible(format!("an interface has another shape: {problem}"));
-                error(spec, Phase::Link, kind)
-            })?;
-            (shape, linked)
-        }
+        Some(plugin) => plugin.linked(),
+        None => link(spec, &bytes, host)?,
     };
-    Plugin::load(spec.clone(), bytes.sha256, granted, shape, linked, host).map(Arc::new)
+    let plugin = Plugin::start(spec.clone(), bytes.sha256, granted, shape, linked, host)?;
+    plugin.check_settings()?;
+    Ok(Arc::new(plugin))
+}
+
+/// A plugin whose settings have not been looked at.
+pub(super) fn start(spec: &PluginSpec, host: &Arc<Host>) -> Result<Plugin, PluginError> {
+    let bytes = component(spec)?;
+    let (shape, linked) = link(spec, &bytes, host)?;
+    Plugin::start(spec.clone(), bytes.sha256, granted(spec)?, shape, linked, host)
+}
+
+/// The component's bytes, read once: what is hashed is what is compiled.
+fn component(spec: &PluginSpec) -> Result<Bytes, PluginError> {
+    let bytes = read(&spec.path, file::component(&spec.path), file::LARGEST_COMPONENT);
+    let bytes = Bytes::new(bytes.map_err(|kind| error(spec, Phase::Read, kind))?);
+    match &spec.sha256 {
+        Some(wanted) if *wanted != bytes.sha256 => {
+            let kind = ErrorKind::OtherBytes { found: bytes.sha256, wanted: wanted.clone() };
+            Err(error(spec, Phase::Read, kind))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn link(spec: &PluginSpec, bytes: &Bytes, host: &Host) -> Result<(Shape, Linked), PluginError> {
+    let component = host.component(bytes, &spec.name).map_err(|kind| error(spec, Phase::Compile, kind))?;
+    let shape = inspect::shape(&component).map_err(|kind| error(spec, Phase::Link, kind))?;
+    let linked = Linked::new(&host.linker, &component, shape.filter, shape.renderer).map_err(|problem| {
+        let problem = crate::text::one_line(&format!("{problem:#}"));
+        let kind = ErrorKind::Incompatible(format!("an interface has another shape: {problem}"));
+        error(spec, Phase::Link, kind)
+    })?;
+    Ok((shape, linked))
 }
 
 fn granted(spec: &PluginSpec) -> Result<Granted, PluginError> {
@@ -156,7 +171,7 @@ fn granted(spec: &PluginSpec) -> Result<Granted, PluginError> {
 }
 
 /// Reads an opened file, which may grow meanwhile.
-fn read(path: &Path, opened: Result<File, FileError>, most: u64) -> Result<Vec<u8>, ErrorKind> {
+pub(super) fn read(path: &Path, opened: Result<File, FileError>, most: u64) -> Result<Vec<u8>, ErrorKind> {
     let unreadable = |reason: String| ErrorKind::Unreadable(format!("{} {reason}", path.display()));
     let file = opened.map_err(|error| ErrorKind::Unreadable(error.message))?;
     let mut bytes = Vec::new();

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::outbox::{Census, Outbox};
+use crate::plugin::loaded::PluginCensus;
 use crate::snapshot::Current;
 
 /// A bound, not yet serving, web server.
@@ -70,7 +71,9 @@ async fn ready(State(seen): State<Seen>) -> Response {
 async fn metrics(State(seen): State<Seen>) -> Response {
     match seen.outbox.census().await {
         Ok(census) => {
-            let text = exposition(&census, seen.current.load().generation);
+            let snapshot = seen.current.load();
+            let mut text = exposition(&census, snapshot.generation);
+            text.push_str(&of_plugins(&snapshot.plugins.census()));
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
@@ -121,9 +124,71 @@ fn exposition(census: &Census, generation: u64) -> String {
     text
 }
 
+/// Plugins, each since it was loaded.
+fn of_plugins(plugins: &[PluginCensus]) -> String {
+    let mut text = String::new();
+    if plugins.is_empty() {
+        return text;
+    }
+    let mut family = |name: &str, kind: &str, help: &str, samples: &dyn Fn(&PluginCensus) -> Vec<(String, f64)>| {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for plugin in plugins {
+            for (labels, value) in samples(plugin) {
+                let _ = writeln!(text, "{name}{{plugin=\"{}\"{labels}}} {value}", plugin.name);
+            }
+        }
+    };
+    #[allow(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats")]
+    let number = |number: u64| number as f64;
+    family("bewit_plugin_calls_total", "counter", "Calls of a plugin, by outcome.", &|plugin| {
+        let outcomes = [("answered", plugin.answers), ("refused", plugin.refusals), ("failed", plugin.failures)];
+        outcomes.map(|(outcome, count)| (format!(",outcome=\"{outcome}\""), number(count))).into()
+    });
+    family("bewit_plugin_seconds_total", "counter", "Time of all calls of a plugin.", &|plugin| {
+        vec![(String::new(), plugin.time.as_secs_f64())]
+    });
+    family("bewit_plugin_instances", "gauge", "Instances of a plugin that wait for a call.", &|plugin| {
+        vec![(String::new(), number(plugin.kept))]
+    });
+    family("bewit_plugin_benched", "gauge", "1 while a plugin is not asked because it kept failing.", &|plugin| {
+        vec![(String::new(), number(plugin.benched.into()))]
+    });
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plugins_are_told_apart() {
+        let plugin = PluginCensus {
+            name: "ioc".into(),
+            answers: 3,
+            failures: 5,
+            refusals: 1,
+            time: std::time::Duration::from_millis(1500),
+            kept: 2,
+            benched: true,
+        };
+        insta::assert_snapshot!(of_plugins(&[plugin]), @r#"
+        # HELP bewit_plugin_calls_total Calls of a plugin, by outcome.
+        # TYPE bewit_plugin_calls_total counter
+        bewit_plugin_calls_total{plugin="ioc",outcome="answered"} 3
+        bewit_plugin_calls_total{plugin="ioc",outcome="refused"} 1
+        bewit_plugin_calls_total{plugin="ioc",outcome="failed"} 5
+        # HELP bewit_plugin_seconds_total Time of all calls of a plugin.
+        # TYPE bewit_plugin_seconds_total counter
+        bewit_plugin_seconds_total{plugin="ioc"} 1.5
+        # HELP bewit_plugin_instances Instances of a plugin that wait for a call.
+        # TYPE bewit_plugin_instances gauge
+        bewit_plugin_instances{plugin="ioc"} 2
+        # HELP bewit_plugin_benched 1 while a plugin is not asked because it kept failing.
+        # TYPE bewit_plugin_benched gauge
+        bewit_plugin_benched{plugin="ioc"} 1
+        "#);
+        assert_eq!(of_plugins(&[]), "");
+    }
 
     #[test]
     fn every_sample_has_help_and_type() {

@@ -30,7 +30,7 @@ impl Indicators {
         let known = self.add_hash(&entry)
             || self.add_url(&entry)?
             || self.add_network(&entry)?
-            || domain(&entry).is_some_and(|name| self.domains.insert(name.into()) || true);
+            || domain(&entry).is_some_and(|name| added(&mut self.domains, name.into()));
         if !known {
             return Err(
                 "is no hash (32, 40 or 64 hex digits), IP address, CIDR range, domain or URL; anything else is a \
@@ -112,9 +112,9 @@ impl Indicators {
 
     fn add_hash(&mut self, entry: &str) -> bool {
         match entry.len() {
-            32 => bytes(entry).is_some_and(|hash| self.md5.insert(hash) || true),
-            40 => bytes(entry).is_some_and(|hash| self.sha1.insert(hash) || true),
-            64 => bytes(entry).is_some_and(|hash| self.sha256.insert(hash) || true),
+            32 => bytes(entry).is_some_and(|hash| added(&mut self.md5, hash)),
+            40 => bytes(entry).is_some_and(|hash| added(&mut self.sha1, hash)),
+            64 => bytes(entry).is_some_and(|hash| added(&mut self.sha256, hash)),
             _ => false,
         }
     }
@@ -135,7 +135,7 @@ impl Indicators {
         if after.trim_end_matches('/').is_empty() {
             return match self.add_network(&host)? {
                 true => Ok(true),
-                false => Ok(self.domains.insert(host.into()) || true),
+                false => Ok(added(&mut self.domains, host.into())),
             };
         }
         self.urls.entry(host.into()).or_default().push(after.into());
@@ -168,6 +168,12 @@ impl Indicators {
         }
         Ok(true)
     }
+}
+
+/// Adds it; true, whether it is new or not.
+fn added<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, entry: T) -> bool {
+    set.insert(entry);
+    true
 }
 
 fn insert<T: Eq + std::hash::Hash>(networks: &mut Networks<T>, length: u32, network: T) {

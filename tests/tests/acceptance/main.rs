@@ -21,6 +21,7 @@ mod outbox;
 mod peers;
 mod reload;
 mod rules;
+mod sandbox;
 mod smtp;
 mod spool;
 mod tls_auth;

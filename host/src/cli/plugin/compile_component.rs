@@ -20,7 +20,6 @@ pub struct CompileArgs {
 /// When the component is not sound.
 pub fn run(args: &CompileArgs) -> Result<Exit> {
     // Nothing may stand before the reason: whoever started this shows it.
-    compile_as_child(args.scarce, std::io::stdin().lock(), std::io::stdout().lock())
-        .map_err(|error| anyhow!(error))?;
+    compile_as_child(args.scarce, std::io::stdin().lock(), std::io::stdout().lock()).map_err(|error| anyhow!(error))?;
     Ok(Exit::Done)
 }

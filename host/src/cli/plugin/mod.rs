@@ -1,10 +1,14 @@
 //! `bewit plugin`: what plugin authors need. One file for each subcommand.
 
 pub mod build;
+pub mod check;
 pub mod compile_component;
+pub mod inspect;
+mod load;
 pub mod manifest;
 pub mod new;
 mod scaffold;
+pub mod test;
 mod tools;
 
 use anyhow::Result;
@@ -12,7 +16,7 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 
-/// Make plugins: a new project, its component
+/// Make plugins and look at them: new, build, test, check, inspect
 #[derive(Debug, Args)]
 pub struct PluginArgs {
     #[command(subcommand)]
@@ -23,6 +27,9 @@ pub struct PluginArgs {
 enum Command {
     New(new::NewArgs),
     Build(build::BuildArgs),
+    Check(check::CheckArgs),
+    Inspect(inspect::InspectArgs),
+    Test(test::TestArgs),
     #[command(hide = true)]
     CompileComponent(compile_component::CompileArgs),
 }
@@ -35,6 +42,9 @@ pub fn run(args: PluginArgs) -> Result<Exit> {
     match args.command {
         Command::New(args) => new::run(args),
         Command::Build(args) => build::run(&args),
+        Command::Check(args) => check::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::CompileComponent(args) => compile_component::run(&args),
     }
 }
