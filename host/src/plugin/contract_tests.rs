@@ -34,9 +34,9 @@ fn joined(files: &[(String, String)]) -> String {
 
 /// Adds a package to others. The name is told apart by a version of its own: `semver_check` looks at none.
 fn push(resolve: &mut Resolve, text: &str, version: &str) -> PackageId {
-    let start = text.find("package bewit:plugin@").unwrap();
-    let end = start + text[start..].find(';').unwrap();
-    let text = format!("{}package bewit:plugin@{version}{}", &text[..start], &text[end..]);
+    let (before, rest) = text.split_once("package bewit:plugin@").unwrap();
+    let (_, after) = rest.split_once(';').unwrap();
+    let text = format!("{before}package bewit:plugin@{version};{after}");
     resolve.push_group(UnresolvedPackageGroup::parse("all.wit", &text).unwrap()).unwrap()
 }
 

@@ -114,7 +114,7 @@ impl Host {
             match cache.keep(&name, &code) {
                 Ok(path) => return self.open(&path).map_err(ErrorKind::NotCompiled),
                 Err(error) => {
-                    tracing::warn!(plugin, %error, "its machine code cannot be kept, so it is compiled again next time")
+                    tracing::warn!(plugin, %error, "its machine code cannot be kept, so it is compiled again next time");
                 }
             }
         }

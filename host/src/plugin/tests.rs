@@ -265,12 +265,12 @@ fn a_plugin_that_keeps_failing_is_benched() {
 fn the_next_snapshot_takes_over_what_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let first = spec(dir.path(), "test", &guest::warm_filter(COUNTED, COUNT));
-    let one = Plugins::load(&[first.clone()], &options(), None).unwrap();
+    let one = Plugins::load(std::slice::from_ref(&first), &options(), None).unwrap();
     assert_eq!(decide(&one), Ok(Verdict::Drop("1".into())));
-    let two = Plugins::load(&[first.clone()], &options(), Some(&one)).unwrap();
+    let two = Plugins::load(std::slice::from_ref(&first), &options(), Some(&one)).unwrap();
     assert_eq!(decide(&two), Ok(Verdict::Drop("2".into())), "the same instances");
     std::fs::write(&first.path, guest::filter(ABSTAIN, "")).unwrap();
-    let three = Plugins::load(&[first.clone()], &options(), Some(&two)).unwrap();
+    let three = Plugins::load(std::slice::from_ref(&first), &options(), Some(&two)).unwrap();
     assert_eq!(decide(&three), Ok(Verdict::Abstain));
     assert_eq!(decide(&two), Ok(Verdict::Drop("3".into())), "who still has the old one can use it");
     std::fs::write(&first.path, b"half of a fi").unwrap();
@@ -282,14 +282,19 @@ fn a_pinned_hash_must_be_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = guest::filter(ABSTAIN, "");
     let mut pinned = spec(dir.path(), "test", &bytes);
-    let hash = Plugins::load(&[pinned.clone()], &options(), None).unwrap().get("test").unwrap().sha256().to_owned();
+    let hash = Plugins::load(std::slice::from_ref(&pinned), &options(), None)
+        .unwrap()
+        .get("test")
+        .unwrap()
+        .sha256()
+        .to_owned();
     pinned.sha256 = Some(hash);
-    assert!(Plugins::load(&[pinned.clone()], &options(), None).is_ok());
+    assert!(Plugins::load(std::slice::from_ref(&pinned), &options(), None).is_ok());
     for bit in (0..bytes.len() * 8).step_by(bytes.len() / 3) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         std::fs::write(&pinned.path, flipped).unwrap();
-        let errors = Plugins::load(&[pinned.clone()], &options(), None).unwrap_err();
+        let errors = Plugins::load(std::slice::from_ref(&pinned), &options(), None).unwrap_err();
         assert!(matches!(errors[0].kind, ErrorKind::OtherBytes { .. }), "{}", errors[0]);
     }
 }
@@ -299,10 +304,10 @@ fn machine_code_comes_from_the_cache_the_second_time() {
     let dir = tempfile::tempdir().unwrap();
     let options = HostOptions { compiler: Compiler::Here, cache: Some(dir.path().join("cache")) };
     let spec = spec(dir.path(), "test", &guest::filter(ABSTAIN, ""));
-    assert_eq!(decide(&Plugins::load(&[spec.clone()], &options, None).unwrap()), Ok(Verdict::Abstain));
+    assert_eq!(decide(&Plugins::load(std::slice::from_ref(&spec), &options, None).unwrap()), Ok(Verdict::Abstain));
     // A compiler that cannot work shows that none is asked.
     let broken = HostOptions { compiler: Compiler::Child("/nowhere".into()), ..options };
-    assert_eq!(decide(&Plugins::load(&[spec.clone()], &broken, None).unwrap()), Ok(Verdict::Abstain));
+    assert_eq!(decide(&Plugins::load(std::slice::from_ref(&spec), &broken, None).unwrap()), Ok(Verdict::Abstain));
     let code = std::fs::read_dir(dir.path().join("cache")).unwrap().flatten();
     let code = code.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "cwasm")).unwrap();
     let mut bytes = std::fs::read(&code).unwrap();
