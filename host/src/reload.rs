@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -18,6 +18,9 @@ const POLL: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long an author may keep saving before a look is taken anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What was refused is tried again, although no file is known to have changed, after a rest: so many times what the
+/// attempt took (compiling a plugin takes minutes at worst), and at most this long.
+const REST: (u32, Duration) = (10, Duration::from_secs(600));
 
 /// Watches a snapshot's files and swaps in what proves good.
 pub struct Reloader {
@@ -27,6 +30,8 @@ pub struct Reloader {
     seen: String,
     /// What was wrong at the last attempt, if it was refused.
     refused: Option<String>,
+    /// When it is tried again in any case.
+    rested: Instant,
     /// Told of each swap.
     swapped: watch::Sender<u64>,
 }
@@ -35,10 +40,14 @@ impl Reloader {
     /// A reloader for the snapshot in force, which was read from `config_file`.
     #[must_use]
     pub fn new(config_file: PathBuf, current: Current) -> Self {
-        let generation = current.load().generation;
-        let mut reloader =
-            Self { config_file, current, seen: String::new(), refused: None, swapped: watch::Sender::new(generation) };
-        reloader.seen = reloader.fingerprint();
+        let (generation, read) = (current.load().generation, current.load().read);
+        let swapped = watch::Sender::new(generation);
+        let rested = Instant::now();
+        let mut reloader = Self { config_file, current, seen: String::new(), refused: None, rested, swapped };
+        // Loading may have taken a while. What was saved meanwhile makes the first look a reload.
+        if !reloader.has_changed_since(read) {
+            reloader.seen = reloader.fingerprint();
+        }
         reloader
     }
 
@@ -75,7 +84,7 @@ impl Reloader {
     async fn look(&mut self, forced: bool) {
         let mut before = self.fingerprint();
         // What was refused may have been mended in a file that no snapshot in force knows of.
-        let forced = forced || self.refused.is_some();
+        let forced = forced || (self.refused.is_some() && Instant::now() >= self.rested);
         if before == self.seen && !forced {
             return;
         }
@@ -100,7 +109,10 @@ impl Reloader {
         let old = self.current.load_full();
         let path = self.config_file.clone();
         let (before, generation) = (Arc::clone(&old), old.generation + 1);
+        let begun = Instant::now();
         let built = tokio::task::spawn_blocking(move || Snapshot::reload(&path, &before)).await;
+        let (times, most) = REST;
+        self.rested = Instant::now() + begun.elapsed().saturating_mul(times).min(most);
         match built {
             Ok(Ok(new)) => {
                 for key in unreloadable(&old, &new) {
@@ -128,6 +140,26 @@ impl Reloader {
             }
             Err(error) => tracing::error!(%error, "reload failed, the last good configuration stays"),
         }
+    }
+
+    /// Whether a file that the snapshot was read from was written or renamed since. No system tells when a link was
+    /// pointed elsewhere; that is seen at the next change.
+    fn has_changed_since(&self, moment: SystemTime) -> bool {
+        let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let snapshot = self.current.load();
+        let plugins =
+            snapshot.config.plugins.iter().flat_map(|spec| [&spec.path].into_iter().chain(spec.files.values()));
+        let templates = snapshot.config.templates.iter().flat_map(|folder| {
+            let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            files.chain([folder.clone()])
+        });
+        let mut files = plugins.cloned().chain(templates).chain([self.config_file.clone()]);
+        files.any(|file| {
+            std::fs::metadata(file).is_ok_and(|found| {
+                let (seconds, nanoseconds) = (u64::try_from(found.ctime()), u32::try_from(found.ctime_nsec()));
+                Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default()) > since
+            })
+        })
     }
 
     /// The content of every file that a snapshot is read from, as one hash.
@@ -184,4 +216,58 @@ fn unreloadable(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         ("web", format!("{:?}", old.config.web), format!("{:?}", new.config.web)),
     ];
     pairs.into_iter().filter(|(_, old, new)| old != new).map(|(key, ..)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+
+    use super::*;
+
+    const CONFIG: &str = "[smtp]\nmailbox = \"mail\"\nfrom = \"b@example.org\"\n[[rule]]\nname = \"a\"\n";
+
+    fn reloader(path: &Path, snapshot: Snapshot) -> Reloader {
+        Reloader::new(path.to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))
+    }
+
+    #[tokio::test]
+    async fn what_was_saved_while_the_first_snapshot_was_built_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bewit.toml");
+        std::fs::write(&path, CONFIG).unwrap();
+        // The file system's clock is coarser than ours.
+        std::thread::sleep(Duration::from_millis(50));
+
+        let mut quiet = reloader(&path, Snapshot::load(&path).unwrap());
+        quiet.look(false).await;
+        assert_eq!(quiet.current.load().generation, 1);
+
+        let snapshot = Snapshot::load(&path).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        std::fs::write(&path, CONFIG.replace("\"a\"", "\"b\"")).unwrap();
+        let mut late = reloader(&path, snapshot);
+        late.look(false).await;
+        assert_eq!(late.current.load().config.rules[0].name, "b");
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_not_tried_again_at_every_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bewit.toml");
+        std::fs::write(&path, CONFIG).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let mut reloader = reloader(&path, Snapshot::load(&path).unwrap());
+        std::fs::write(&path, "nonsense = 1\n").unwrap();
+        reloader.look(false).await;
+        assert!(reloader.refused.is_some());
+
+        // A file that nobody watches is mended: seen after the rest, not before.
+        reloader.refused = Some("other words".to_owned());
+        reloader.rested = Instant::now() + REST.1;
+        reloader.look(false).await;
+        assert_eq!(reloader.refused.as_deref(), Some("other words"));
+        reloader.rested = Instant::now();
+        reloader.look(false).await;
+        assert_ne!(reloader.refused.as_deref(), Some("other words"));
+    }
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
@@ -21,6 +22,8 @@ use crate::plugin::registry::Plugins;
 pub struct Snapshot {
     /// Counted from 1 at start.
     pub generation: u64,
+    /// When reading it began: what has changed since may not be in it.
+    pub read: SystemTime,
     /// Resolved configuration.
     pub config: Config,
     /// Compiled templates, proved against the shipped samples.
@@ -50,11 +53,12 @@ impl Snapshot {
     }
 
     fn read(path: &Path, before: Option<&Self>) -> Result<Self, Diagnostics> {
+        let begun = SystemTime::now();
         let mut examined = load::examine(path, Proof::Files);
         let placed = std::mem::take(&mut examined.plugins);
         let sources = examined.diagnostics.sources.clone();
         let config = examined.into_result()?;
-        Self::make(config, Some((path, &placed)), before).map_err(|mut found| {
+        Self::make(config, Some((path, &placed, begun)), before).map_err(|mut found| {
             found.merge(Diagnostics { findings: Vec::new(), sources });
             found
         })
@@ -70,14 +74,15 @@ impl Snapshot {
 
     fn make(
         config: Config,
-        file: Option<(&Path, &[PlacedPlugin])>,
+        file: Option<(&Path, &[PlacedPlugin], SystemTime)>,
         before: Option<&Self>,
     ) -> Result<Self, Diagnostics> {
         let sets = template_sets(&config);
+        let read = file.map_or_else(SystemTime::now, |(_, _, begun)| begun);
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
         let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from);
-        let name = file.map(|(path, _)| path.display().to_string()).unwrap_or_default();
-        let places = Places { file: &name, plugins: file.map(|(_, placed)| placed).unwrap_or_default() };
+        let name = file.map(|(path, ..)| path.display().to_string()).unwrap_or_default();
+        let places = Places { file: &name, plugins: file.map(|(_, placed, _)| placed).unwrap_or_default() };
         let before_plugins = before.map(|before| &*before.plugins);
         let plugins = Plugins::load(&config.plugins, &HostOptions::usual(), before_plugins)
             .map_err(|errors| places.errors(&errors))
@@ -88,7 +93,7 @@ impl Snapshot {
         match (templates, plugins) {
             (Ok(templates), Ok(plugins)) => {
                 let generation = before.map_or(1, |before| before.generation + 1);
-                Ok(Self { generation, config, templates, plugins: Arc::new(plugins) })
+                Ok(Self { generation, read, config, templates, plugins: Arc::new(plugins) })
             }
             (Err(mut found), Err(more)) => {
                 found.merge(more);

@@ -20,6 +20,8 @@ const SCARCE: &str = "--scarce";
 const SECONDS: u64 = 180;
 /// Addresses of the child; a Python guest takes about 1.5 GB.
 const BYTES: u64 = 6 << 30;
+/// Machine code of one component. That of a component of 64 MiB has less.
+const CODE: u64 = 1 << 30;
 /// When the child is killed, however little it was given to run.
 const WALL: Duration = Duration::from_secs(600);
 
@@ -36,12 +38,9 @@ impl Compiler {
     /// The program that is running, as its own child.
     #[must_use]
     pub fn own() -> Self {
-        // This name leads to the running program even after its file was replaced by a newer one.
+        // Not its path, where an update may have put another version meanwhile, or nothing.
         let running = PathBuf::from("/proc/self/exe");
-        if running.exists() {
-            return Self::Child(running);
-        }
-        std::env::current_exe().map_or(Self::Here, Self::Child)
+        if running.exists() { Self::Child(running) } else { Self::Here }
     }
 
     /// Compiles for `engine`. Blocking.
@@ -78,7 +77,7 @@ fn in_child(program: &Path, addresses: Addresses, component: &[u8]) -> Result<Ve
         });
         let code = scope.spawn(move || {
             let mut code = Vec::new();
-            stdout.map(|mut stdout| stdout.read_to_end(&mut code)).transpose().map(|_| code)
+            stdout.map(|stdout| stdout.take(CODE + 1).read_to_end(&mut code)).transpose().map(|_| code)
         });
         let said = scope.spawn(move || {
             let mut said = String::new();
@@ -95,12 +94,19 @@ fn in_child(program: &Path, addresses: Addresses, component: &[u8]) -> Result<Ve
                     let _ = child.wait();
                     return Err(format!("compiling took longer than {} s", WALL.as_secs()));
                 }
-                Err(error) => return Err(format!("the compiler was lost: {error}")),
+                Err(error) => {
+                    // The threads above wait until its pipes are closed.
+                    let _ = child.kill();
+                    return Err(format!("the compiler was lost: {error}"));
+                }
             }
         };
         let said = said.join().unwrap_or_default();
         if status.success() {
             return match code.join() {
+                Ok(Ok(code)) if code.len() as u64 > CODE => {
+                    Err(format!("its machine code has more than {} MiB", CODE >> 20))
+                }
                 Ok(Ok(code)) => Ok(code),
                 _ => Err("the compiler's answer was lost".to_owned()),
             };
@@ -108,6 +114,11 @@ fn in_child(program: &Path, addresses: Addresses, component: &[u8]) -> Result<Ve
         Err(match (status.signal(), said.trim()) {
             (Some(signal), "") if [SIGKILL, SIGXCPU].contains(&signal) => {
                 format!("compiling it took more than {SECONDS} s of processor time, or more memory than there is")
+            }
+            (Some(SIGSYS), _) => {
+                "the compiler was ended by a filter of system calls (`SystemCallFilter` of the service?), \
+                which must allow it setpriority and prlimit64"
+                    .to_owned()
             }
             (Some(signal), _) => format!(
                 "the compiler was ended by signal {signal}; it may use {SECONDS} s of processor time and {} GiB",
@@ -121,6 +132,7 @@ fn in_child(program: &Path, addresses: Addresses, component: &[u8]) -> Result<Ve
 
 const SIGKILL: i32 = 9;
 const SIGXCPU: i32 = 24;
+const SIGSYS: i32 = 31;
 
 /// What the child does: limits itself, reads a component, writes its machine code.
 ///

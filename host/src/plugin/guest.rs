@@ -1,5 +1,6 @@
 //! What stands behind a guest's imports during one call, and what it may use up: the data of its store.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ const LOG: usize = 64 * 1024;
 const LINE: usize = 4 * 1024;
 /// A guest that gets no processor is not to blame; but nobody waits for ever.
 const WALL: Duration = Duration::from_secs(60);
+/// Processor time that the host spends on reading rows for one call. In its own time a guest can hardly look at what is
+/// read in this.
+const READING: Duration = Duration::from_secs(10);
 
 /// A store's data.
 #[derive(Debug)]
@@ -31,6 +35,10 @@ pub(super) struct Guest {
     pub(super) budget: Budget,
     pub(super) question: Question,
     pub(super) cursors: ResourceTable,
+    /// Bytes that the cursors hold.
+    pub(super) held: usize,
+    /// How many rows each source has, if it was asked.
+    pub(super) totals: HashMap<String, std::result::Result<u64, String>>,
     log: LogBudget,
     /// The last line that it logged as an error: what it says of a trap.
     last_words: Option<String>,
@@ -77,6 +85,8 @@ impl Guest {
             budget: Budget::new(limits),
             question,
             cursors: ResourceTable::new(),
+            held: 0,
+            totals: HashMap::new(),
             log: LogBudget::default(),
             last_words: None,
         }
@@ -85,7 +95,7 @@ impl Guest {
     /// Begins another call in a kept instance.
     pub(super) fn begin(&mut self, question: Question) {
         self.question = question;
-        self.cursors = ResourceTable::new();
+        self.forget();
         self.log = LogBudget::default();
         self.last_words = None;
         self.budget.begin();
@@ -125,7 +135,14 @@ impl Guest {
             tracing::warn!(target: "bewit::guest", plugin, rule, event, dropped, "log lines over the limit were left out");
         }
         self.question = Question::default();
+        self.forget();
+    }
+
+    /// Lets go of what the host has kept for a call.
+    fn forget(&mut self) {
         self.cursors = ResourceTable::new();
+        self.held = 0;
+        self.totals.clear();
     }
 
     /// Does something on the host's time: it is not counted as the guest's.
@@ -135,7 +152,13 @@ impl Guest {
     pub(super) fn on_our_time<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Result<T> {
         let begun = processor_time();
         let done = work(self);
-        self.budget.ours += processor_time().saturating_sub(begun);
+        let took = processor_time().saturating_sub(begun);
+        self.budget.ours += took;
+        self.budget.reading += took;
+        if self.budget.reading > READING {
+            let most = READING.as_secs();
+            return Err(wasmtime::Error::msg(format!("it had rows read for it for more than {most} s")));
+        }
         if self.budget.begun.elapsed() > WALL {
             self.budget.broken = Some(Broken::Time);
             return Err(wasmtime::Error::msg("the call has lasted too long"));
@@ -180,6 +203,8 @@ pub(super) struct Budget {
     first: Option<Duration>,
     /// Processor time that the host has used for the guest since.
     ours: Duration,
+    /// The same since the call began.
+    reading: Duration,
     /// Which limit the call broke.
     pub(super) broken: Option<Broken>,
 }
@@ -193,7 +218,15 @@ pub(super) enum Broken {
 
 impl Budget {
     fn new(limits: Limits) -> Self {
-        Self { limits, used: 0, begun: Instant::now(), first: None, ours: Duration::ZERO, broken: None }
+        Self {
+            limits,
+            used: 0,
+            begun: Instant::now(),
+            first: None,
+            ours: Duration::ZERO,
+            reading: Duration::ZERO,
+            broken: None,
+        }
     }
 
     fn begin(&mut self) {

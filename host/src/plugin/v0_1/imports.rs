@@ -13,6 +13,8 @@ use crate::plugin::guest::Guest;
 
 /// Cursors that are open at the same time.
 const CURSORS: usize = 64;
+/// Bytes that all cursors of a call hold back together: rows that were looked at, and names of columns.
+const HELD: usize = 64 << 20;
 /// Bytes of a batch after which no further row is added.
 const BATCH: usize = 256 * 1024;
 
@@ -67,6 +69,12 @@ impl Cursor {
         }
         batch.push(']');
         Ok(Some(batch))
+    }
+
+    /// Bytes that are kept in memory for it, about.
+    fn held(&self) -> usize {
+        let columns = self.columns.iter().flatten().map(|name| name.len() + 2 * size_of::<String>()).sum::<usize>();
+        columns + self.peeked.as_ref().map_or(0, String::len)
     }
 
     fn columns(&mut self) -> Vec<String> {
@@ -142,24 +150,47 @@ impl results::Host for Guest {
     }
 }
 
+impl Guest {
+    /// Reads with a cursor, on the host's time and in the host's memory.
+    fn reading<T>(&mut self, cursor: &Resource<Cursor>, read: impl FnOnce(&mut Cursor) -> T) -> Result<T> {
+        self.on_our_time(|guest| {
+            let cursor = guest.cursors.get_mut(cursor)?;
+            let before = cursor.held();
+            let done = read(cursor);
+            let after = cursor.held();
+            guest.held = guest.held.saturating_sub(before).saturating_add(after);
+            if guest.held > HELD {
+                return Err(Error::msg(format!("its cursors hold more than {} MiB", HELD >> 20)));
+            }
+            Ok(done)
+        })?
+    }
+}
+
 fn no_such_source(name: &str) -> String {
     format!("the event carries no rows of {}", crate::text::Shown(name))
 }
 
 impl results::HostCursor for Guest {
     fn columns(&mut self, cursor: Resource<Cursor>) -> Result<Vec<String>> {
-        self.on_our_time(|guest| Ok(guest.cursors.get_mut(&cursor)?.columns()))?
+        self.reading(&cursor, Cursor::columns)
     }
 
     fn next(&mut self, cursor: Resource<Cursor>, limit: u32) -> Result<Result<Option<String>, String>> {
-        self.on_our_time(|guest| Ok(guest.cursors.get_mut(&cursor)?.batch(limit)))?
+        self.reading(&cursor, |cursor| cursor.batch(limit))
     }
 
     fn total(&mut self, cursor: Resource<Cursor>) -> Result<Result<u64, String>> {
         self.on_our_time(|guest| {
             let cursor = guest.cursors.get(&cursor)?;
             let Some(set) = cursor.results.get(&cursor.source) else { return Ok(Err(no_such_source(&cursor.source))) };
-            Ok(guest.question.reader.count(set).map_err(|error| error.to_string()))
+            // A large file is counted once, however often a guest asks.
+            if let Some(total) = guest.totals.get(&cursor.source) {
+                return Ok(total.clone());
+            }
+            let total = guest.question.reader.count(set).map_err(|error| error.to_string());
+            guest.totals.insert(cursor.source.clone(), total.clone());
+            Ok(total)
         })?
     }
 
@@ -168,7 +199,8 @@ impl results::HostCursor for Guest {
     }
 
     fn drop(&mut self, cursor: Resource<Cursor>) -> Result<()> {
-        self.cursors.delete(cursor)?;
+        let cursor = self.cursors.delete(cursor)?;
+        self.held = self.held.saturating_sub(cursor.held());
         Ok(())
     }
 }
