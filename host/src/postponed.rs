@@ -28,7 +28,16 @@ pub async fn flush(current: &Current, outbox: &Outbox, now: Timestamp) -> Result
             again(&ground, &work)
         })
         .await
-        .map_err(|error| OutboxError::Stopped(error.to_string()))??;
+        .map_err(|error| OutboxError::Stopped(error.to_string()))?;
+        let judged = match judged {
+            // One that cannot be had must not stand in the way of those behind it: it is due again later, like any other.
+            Err(OutboxError::Io(error)) => {
+                let reason =
+                    format!("what was kept of the event could not be read, or its mail not be stored: {error}");
+                Judged::PutOff(PutOff { rule: job.rule.clone(), reason, again: true, trace: Vec::new() })
+            }
+            judged => judged?,
+        };
         outbox.settle(&job, judged, Timestamp::now()).await?;
         count += 1;
     }

@@ -137,7 +137,7 @@ impl<'a> Files<'a> {
         sink.write_all(&file.data)?;
         self.count(source, sink.size);
         if let Some(blob) = sink.blob {
-            let (stem, extension) = name::split(&file.name);
+            let (stem, extension) = passive(&file.name);
             self.written.push(Waiting {
                 listed: AttachedFile {
                     name: String::new(),
@@ -145,8 +145,8 @@ impl<'a> Files<'a> {
                     source: super::build::name(source),
                     rows: 0,
                 },
-                stem: stem.to_owned(),
-                extension: extension.to_owned(),
+                stem,
+                extension,
                 content_type: harmless(&file.media_type),
                 blob,
             });
@@ -284,6 +284,25 @@ impl<'a> Files<'a> {
             out.listed.push(file.listed);
         }
         Ok(out)
+    }
+}
+
+/// Extensions of files that do something when they are opened, or that a browser shows as a page of its own.
+const ACTIVE: [&str; 40] = [
+    "app", "bat", "chm", "cmd", "com", "cpl", "dll", "docm", "dotm", "exe", "hta", "htm", "html", "img", "iso", "jar",
+    "js", "jse", "lnk", "mht", "mhtml", "msi", "pif", "pptm", "ps1", "reg", "scf", "scr", "sh", "svg", "url", "vbe",
+    "vbs", "vhd", "wsf", "wsh", "xht", "xhtml", "xlsm", "xml",
+];
+
+/// A proposed name as a stem and an extension that opens nothing: what a plugin makes of an endpoint's data is to be
+/// read, not run.
+fn passive(proposed: &str) -> (String, String) {
+    let (stem, extension) = name::split(proposed);
+    let bare = extension.trim_start_matches('.').to_ascii_lowercase();
+    if bare.is_empty() || ACTIVE.contains(&bare.as_str()) {
+        (proposed.to_owned(), ".txt".to_owned())
+    } else {
+        (stem.to_owned(), extension.to_owned())
     }
 }
 
@@ -450,4 +469,23 @@ fn all_columns(
         most = most.max(columns.len() + others);
     }
     Ok((columns, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugins_file_opens_nothing() {
+        for (proposed, stem, extension) in [
+            ("tree.csv", "tree", ".csv"),
+            ("page.HTML", "page.HTML", ".txt"),
+            ("run.ps1", "run.ps1", ".txt"),
+            ("x.html.", "x.html.", ".txt"),
+            ("x.html ", "x.html ", ".txt"),
+            ("Stdout", "Stdout", ".txt"),
+        ] {
+            assert_eq!(passive(proposed), (stem.to_owned(), extension.to_owned()), "{proposed}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Results of a mail: each source as a table, or as what a plugin makes of it.
 
+use std::time::{Duration, Instant};
+
 use super::attachments::Files;
 use super::blocks::{self, Ready};
 use super::tables::{Reader, sources, stock_table};
@@ -13,6 +15,8 @@ use crate::text;
 
 /// Sources that notes on failed plugins name.
 const NAMED: usize = 20;
+/// How long the renderers of one mail may take together. Each call has its own limit; a thousand of them had none.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Characters of a plugin's reason.
 const REASON: usize = 300;
 
@@ -42,6 +46,7 @@ pub(super) fn read(
     reader.pay(noted.iter().map(|note| blocks::octets(&note.text)).sum());
     let mut out = Results::default();
     let mut troubles = Vec::new();
+    let (begun, mut unasked) = (Instant::now(), 0_u64);
     for (source, set) in sources(asked.event) {
         let renderer = rule.renderers.iter().rev().find(|entry| entry.source.matches(source));
         let wanted = rule.include_result_table_from.iter().rev().find(|entry| entry.source.matches(source));
@@ -52,7 +57,10 @@ pub(super) fn read(
             break;
         }
         let mut instead = None;
-        if let Some(renderer) = renderer {
+        if renderer.is_some() && begun.elapsed() > PATIENCE {
+            unasked += 1;
+            instead = wanted.is_none().then(stock_table);
+        } else if let Some(renderer) = renderer {
             match plugins.render(&renderer.plugin, asked, source) {
                 Ok(fragment) => {
                     let shown = show(source, &renderer.plugin, fragment, &mut reader, files)?;
@@ -74,6 +82,10 @@ pub(super) fn read(
     if troubles.len() > NAMED {
         let more = human::count((troubles.len() - NAMED) as u64, "more source");
         out.notes.push(format!("Plugins could not show {more} either; there are tables instead."));
+    }
+    if unasked > 0 {
+        let sources = human::count(unasked, "source");
+        out.notes.push(format!("Plugins took too long with this mail: {sources} are shown as tables."));
     }
     if reader.cut {
         out.notes.push("Some result rows were left out: the mail would have become too large.".to_owned());

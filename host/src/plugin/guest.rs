@@ -159,7 +159,7 @@ impl Guest {
             let most = READING.as_secs();
             return Err(wasmtime::Error::msg(format!("it had rows read for it for more than {most} s")));
         }
-        if self.budget.begun.elapsed() > WALL {
+        if self.budget.begun.elapsed() > self.budget.wall() {
             self.budget.broken = Some(Broken::Time);
             return Err(wasmtime::Error::msg("the call has lasted too long"));
         }
@@ -239,6 +239,11 @@ impl Budget {
         self.limits.time
     }
 
+    /// How long the call may last by the clock on the wall.
+    fn wall(&self) -> Duration {
+        self.limits.time.saturating_mul(4).max(WALL)
+    }
+
     /// Bytes of all memories and tables.
     pub(super) fn used(&self) -> u64 {
         self.used
@@ -251,7 +256,8 @@ impl Budget {
             self.ours = Duration::ZERO;
             now
         });
-        if now.saturating_sub(first).saturating_sub(self.ours) < self.limits.time && self.begun.elapsed() < WALL {
+        if now.saturating_sub(first).saturating_sub(self.ours) < self.limits.time && self.begun.elapsed() < self.wall()
+        {
             return Ok(UpdateDeadline::Continue(1));
         }
         self.broken = Some(Broken::Time);

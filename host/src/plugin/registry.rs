@@ -173,7 +173,9 @@ fn granted(spec: &PluginSpec) -> Result<Granted, PluginError> {
 /// Reads an opened file, which may grow meanwhile.
 pub(super) fn read(path: &Path, opened: Result<File, FileError>, most: u64) -> Result<Vec<u8>, ErrorKind> {
     let unreadable = |reason: String| ErrorKind::Unreadable(format!("{} {reason}", path.display()));
-    let file = opened.map_err(|error| ErrorKind::Unreadable(error.message))?;
+    let file = opened.map_err(|FileError { message, hint }| {
+        ErrorKind::Unreadable(if hint.is_empty() { message } else { format!("{message}; {hint}") })
+    })?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     if bytes.len() as u64 > most {
