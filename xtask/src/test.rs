@@ -96,6 +96,8 @@ fn acceptance(options: &Options) -> Command {
         .env("BEWIT_BIN", release_binary())
         .env("BEWIT_FAULT_BIN", fault_binary())
         .env("BEWIT_PLUGINS", plugins::folder())
+        // Machine code of plugins: not among the user's own, and once for all tests.
+        .env("XDG_CACHE_HOME", target().join("acceptance-cache"))
         .env("BEWIT_PEERS", peers::folder())
         .env("BEWIT_NEED_PEERS", "true");
     if options.full {

@@ -63,6 +63,30 @@ const FORBIDDEN: &[(&[&str], &[&str], &str)] = &[
     (&["host/src/config/"], &["crate::compose"], "the configuration does not compose"),
     (&["host/src/compose/"], &["crate::config"], "composing takes what it needs as arguments"),
     (&["host/src/outbox/"], &["lettre::"], "the outbox stores finished bytes"),
+    (&["host/src/", "!host/src/plugin/"], &["wasmtime::"], "only `plugin` names the engine"),
+    (
+        &["host/src/", "!host/src/plugin/v0_1/"],
+        &["bindgen!", "generated::"],
+        "only `plugin/v0_1` names generated types",
+    ),
+    (
+        &["host/src/plugin/"],
+        &[
+            "crate::compose",
+            "crate::config",
+            "crate::outbox",
+            "crate::delivery",
+            "crate::intake",
+            "crate::cli",
+            "crate::rule",
+        ],
+        "plugins know events and rows, and nothing above them",
+    ),
+    (
+        &["host/src/", "!host/src/plugin/host.rs"],
+        &["unsafe "],
+        "machine code that we have compiled is run in one place",
+    ),
     (&["host/", "tests/", "xtask/"], &["#[ignore]"], "no test is ignored without a reason"),
     (
         &["host/src/"],

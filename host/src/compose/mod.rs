@@ -1,7 +1,7 @@
 //! Composing: an event and a decision become the finished bytes of a mail.
 //!
 //! [`view`] is what templates see, [`templates`] the compiled set, [`tables`] and [`attachments`] read result rows,
-//! [`results`] asks plugins, whose answers [`blocks`] makes fit to be shown, [`mime`] writes the mail. Nothing here sends,
+//! `results` asks plugins, whose answers `blocks` makes fit to be shown, [`mime`] writes the mail. Nothing here sends,
 //! decides or remembers.
 
 pub mod attachments;

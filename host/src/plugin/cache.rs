@@ -5,11 +5,14 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::process::geteuid;
 
 /// Bytes of a key, and of a keyed hash (BLAKE3).
 const HASH: usize = 32;
+/// How long code is kept that is not used.
+const UNUSED: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Name of the key's file.
 const KEY: &str = "key";
 
@@ -63,6 +66,9 @@ impl Cache {
             Ok((bytes, sealed)) => {
                 // The comparison of these hashes takes the same time wherever they differ.
                 if <[u8; HASH]>::try_from(sealed).is_ok_and(|sealed| self.seal(name, &bytes) == sealed) {
+                    // For `prune`: it is still used. Where that cannot be noted, it is compiled again one day.
+                    let _ =
+                        File::options().append(true).open(&code).and_then(|file| file.set_modified(SystemTime::now()));
                     return Some(code);
                 }
                 tracing::warn!(file = %code.display(), "cached machine code was changed or torn, and is not used");
@@ -81,10 +87,24 @@ impl Cache {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn keep(&self, name: &str, code: &[u8]) -> io::Result<PathBuf> {
+        self.prune(SystemTime::now());
         let (path, seal) = self.paths(name);
         write_aside(&path, code)?;
         write_aside(&seal, self.seal(name, code).as_bytes())?;
         Ok(path)
+    }
+
+    /// Removes what nobody has used for long: older versions of plugins, and of the engine.
+    fn prune(&self, now: SystemTime) {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_code = path.extension().is_some_and(|extension| extension == "cwasm");
+            let used = entry.metadata().and_then(|found| found.modified());
+            if is_code && used.is_ok_and(|used| now.duration_since(used).is_ok_and(|unused| unused > UNUSED)) {
+                let _ = std::fs::remove_file(path.with_extension("seal"));
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     fn paths(&self, name: &str) -> (PathBuf, PathBuf) {
@@ -168,6 +188,21 @@ mod tests {
         fs::copy(&other, &path).unwrap();
         fs::copy(folder.join("y.seal"), folder.join("x.seal")).unwrap();
         assert_eq!(cache.find("x"), None);
+    }
+
+    #[test]
+    fn what_nobody_has_used_for_long_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("plugins")).unwrap();
+        let old = SystemTime::now() - UNUSED - Duration::from_secs(60);
+        for name in ["old", "used"] {
+            let path = cache.keep(name, b"code").unwrap();
+            File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+        assert!(cache.find("used").is_some());
+        cache.keep("new", b"code").unwrap();
+        assert_eq!((cache.find("old"), cache.find("used").is_some()), (None, true));
+        assert!(cache.find("new").is_some() && Cache::open(&dir.path().join("plugins")).is_ok());
     }
 
     #[test]

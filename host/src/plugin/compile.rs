@@ -36,6 +36,11 @@ impl Compiler {
     /// The program that is running, as its own child.
     #[must_use]
     pub fn own() -> Self {
+        // This name leads to the running program even after its file was replaced by a newer one.
+        let running = PathBuf::from("/proc/self/exe");
+        if running.exists() {
+            return Self::Child(running);
+        }
         std::env::current_exe().map_or(Self::Here, Self::Child)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! **How long an instance lives.** A call gets a fresh instance, unless the plugin asks for kept ones or the operator
 //! does: then it takes one that waits, and gives it back if it has answered. An instance that trapped, ran out of time
-//! or memory, or answered nonsense is never used again; nor is one that has answered [`CALLS`] times, or has grown over
+//! or memory, or answered nonsense is never used again; nor is one that has answered 1 000 times, or has grown over
 //! twice what it had after its first call.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -79,13 +79,15 @@ def read_settings(text: str) -> tuple[Settings, list[Problem]]:
 
 def plain(value: Any) -> str:
     """A cell's value as text: the same for `7`, `7.0` and `"7"`, because a CSV file knows only texts."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
-    if isinstance(value, (int, float, str)):
+    if isinstance(value, (int, float)):
         return str(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -172,18 +174,22 @@ class Known:
                 self._add((self.fold(line),))
 
     def identity(self, row: dict[str, Any]) -> tuple[str, ...]:
-        """What a row is known by."""
-        return tuple(self.fold(plain(row.get(name))) for name in self.columns)
+        """What a row is known by; a `KeyError` if it lacks a column."""
+        fold = self.fold
+        return tuple([fold(plain(row[name])) for name in self.columns])
 
     def has(self, row: dict[str, Any]) -> bool:
         """Whether a row is known good. A row that lacks a column of the identity is not."""
         if self.any_cell:
             return any((self.fold(plain(value)),) in self.identities for value in row.values())
-        return all(name in row for name in self.columns) and self.identity(row) in self.identities
+        try:
+            return self.identity(row) in self.identities
+        except KeyError:
+            return False
 
     def shown(self, row: dict[str, Any]) -> str:
         """A row for the note: its identity, or its first cells."""
-        names = self.columns or list(row)[:3]
+        names = [name for name in self.columns if name in row] or list(row)[:3]
         return ", ".join(f"{name}={clip(plain(row.get(name)), 120)}" for name in names)
 
 
@@ -239,8 +245,9 @@ class Examination:
                 parts.append(f"{which} not on the allow list, of {number(self.rows)}")
             text = ". ".join(parts + self.unreadable[:3])
             if self.examples:
+                # A note is one paragraph.
                 more = ["…"] if self.unknown > len(self.examples) else []
-                text = "\n".join([f"{text}:", *self.examples, *more])
+                text = f"{text}: {'; '.join(self.examples + more)}"
             return Answer("keep", text)
         if self.rows == 0:
             if self.settings.on_empty == "drop":

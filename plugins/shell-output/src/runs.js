@@ -15,7 +15,7 @@ const ROLES = {
 const CHUNK = 10_240;
 
 // Characters kept of a stream, from its beginning and from its end.
-const KEPT = 256 * 1024;
+const KEPT = 128 * 1024;
 const MOST_COLUMNS = 8;
 const MOST_VALUES = 5;
 

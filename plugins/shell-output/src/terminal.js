@@ -5,17 +5,25 @@
 
 const ESC = "\x1b";
 
+// Colours and the like, which move nothing: most output has no other sequence.
+const COLOUR = /(?:\x1b\[|\x9b)[0-9;:]{0,64}m/g;
+
 // Whatever is not just text and tabs. A line without any of it is taken as it is.
 const SPECIAL = /[\x00-\x08\x0e-\x1f\x7f-\x9f]/;
 
 // OSC (titles, hyperlinks), DCS, SOS, PM and APC: an introducer, a text, BEL or ST. The text stays on one line.
 const STRING = /(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\n\x07\x1b\x9c]{0,8192}(?:\x07|\x1b\\|\x9c)/y;
 const CONTROL = /(?:\x1b\[|\x9b)([0-?]{0,64})[ -/]{0,8}([@-~])/y;
+const ANY = /(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\n\x07\x1b\x9c]{0,8192}(?:\x07|\x1b\\|\x9c)|(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]/g;
 const SHORT = /\x1b[ -/]{0,4}[0-~]/y;
 
 const TAB = 8;
 // A column beyond this is a mistake or an attack: no terminal is that wide.
 const WIDEST = 4096;
+
+// Characters and cells after which the cursor is followed no more: what comes then is shown without its sequences. A
+// call has little time, and whoever wants it to be over can send a million cursor movements.
+const WORK = 40_000;
 
 // Ranges, not \p{M}: the engine inside a plugin knows no Unicode properties.
 const COMBINING =
@@ -26,25 +34,47 @@ const WIDE =
 /** Lines as they would stand on a terminal without an edge, from the text that was written to it. */
 export function screen(text) {
   const lines = [];
-  const parts = text.split(/\r*\n|\v|\f/);
+  const parts = text.replace(COLOUR, "").split(/\r*\n|\v|\f/);
   // The line break at the very end begins no line that anybody would see.
   if (parts.length > 1 && parts.at(-1) === "") parts.pop();
   const pen = new Pen(lines);
-  for (const part of parts) {
-    // Nothing special in it, and nobody has moved up: as it is.
-    if (!SPECIAL.test(part) && !part.includes("\r") && pen.row >= lines.length) {
-      lines.push(part);
-    } else {
-      pen.write(part);
-    }
+  let next = 0;
+  while (next < parts.length && pen.work <= WORK) {
+    const simple = pen.row >= lines.length ? plain(parts[next]) : null;
+    if (simple !== null) lines.push(simple);
+    else pen.write(parts[next]);
     pen.newline();
+    next += 1;
   }
+  if (next < parts.length) for (const line of bare(parts.slice(next).join("\n"))) lines.push(line);
   return lines.map((line) => (typeof line === "string" ? line : flat(line)));
+}
+
+// A line that needs no cells: nothing special in it, or only ASCII text that is written over from the left. Else null.
+function plain(part) {
+  if (!SPECIAL.test(part) && !part.includes("\r")) return part;
+  if (/[^\r -~]/.test(part)) return null;
+  let shown = "";
+  for (const over of part.split("\r")) shown = over.length >= shown.length ? over : over + shown.slice(over.length);
+  return withoutEnd(shown);
+}
+
+// Lines without any sequence; of what was written over, the last.
+function bare(text) {
+  const lines = text.replace(ANY, "").replace(/[\x00-\x08\x0e-\x1f\x7f-\x9f]/g, "");
+  return lines.split("\n").map((line) => line.slice(line.lastIndexOf("\r") + 1));
+}
+
+// Without spaces at the end. Not by a pattern: that looks at each space of a long gap again and again.
+function withoutEnd(text) {
+  let end = text.length;
+  while (end > 0 && text[end - 1] === " ") end -= 1;
+  return text.slice(0, end);
 }
 
 // Cells to text. A cell is one character with its combining marks; the second half of a wide one, or of a tab, is "".
 function flat(cells) {
-  return cells.join("").replace(/ +$/, "");
+  return withoutEnd(cells.join(""));
 }
 
 class Pen {
@@ -54,6 +84,7 @@ class Pen {
     this.column = 0;
     // The lowest row that the pen has been in: a terminal's edge would stop it there.
     this.bottom = 0;
+    this.work = 0;
   }
 
   newline() {
@@ -77,6 +108,12 @@ class Pen {
   write(text) {
     let at = 0;
     while (at < text.length) {
+      if (this.work > WORK) {
+        this.row = this.lines.length;
+        this.lines.push(...bare(text.slice(at)));
+        return;
+      }
+      this.work += 1;
       const code = text.charCodeAt(at);
       if (code === 0x1b || code >= 0x80 && code <= 0x9f) {
         at = this.escape(text, at);
@@ -87,8 +124,10 @@ class Pen {
         this.column = Math.max(0, this.column - 1);
         at += 1;
       } else if (code === 0x09 || code >= 0x20 && code !== 0x7f) {
-        const character = String.fromCodePoint(text.codePointAt(at));
-        this.column = place(this.cells(), this.column, character);
+        const character = code < 0xd800 ? text[at] : String.fromCodePoint(text.codePointAt(at));
+        const cells = this.cells();
+        this.work += Math.max(0, this.column - cells.length);
+        this.column = place(cells, this.column, character);
         at += character.length;
       } else {
         at += 1; // Bells and the like show nothing.
@@ -98,6 +137,7 @@ class Pen {
 
   // Obeys the sequence that begins at `at`; answers where the text goes on.
   escape(text, at) {
+    this.work += 8;
     for (const pattern of [STRING, CONTROL, SHORT]) {
       pattern.lastIndex = at;
       const found = pattern.exec(text);
@@ -169,7 +209,10 @@ class Pen {
       case "@": {
         const cells = this.cells();
         split(cells, this.column);
-        if (this.column < cells.length && cells.length < WIDEST) cells.splice(this.column, 0, ...Array(count).fill(" "));
+        if (this.column < cells.length && cells.length < WIDEST) {
+          this.work += count;
+          cells.splice(this.column, 0, ...Array(count).fill(" "));
+        }
         break;
       }
       default: // Colours, modes, reports: nothing to see.
@@ -199,6 +242,11 @@ function split(cells, column) {
 
 // Puts a character into a column; answers the next one.
 function place(cells, column, character) {
+  // One that is as wide as most are, at the end or over one of the same kind.
+  if (character < "\u0300" && character !== "\t" && column <= cells.length && cells[column] !== "" && cells[column + 1] !== "") {
+    cells[column] = character;
+    return column + 1;
+  }
   if (column > 0 && COMBINING.test(character)) {
     let base = Math.min(column, cells.length) - 1;
     while (base > 0 && cells[base] === "") base -= 1;

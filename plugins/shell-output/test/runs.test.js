@@ -77,8 +77,8 @@ test("what is kept is bounded, and what is not is counted", () => {
   const { stdout } = all.runs[0];
   stdout.trim();
   assert.equal(stdout.characters, 3_000_000);
-  assert.equal(text(stdout).length, 2 * 256 * 1024);
-  assert.equal(stdout.dropped, 3_000_000 - 2 * 256 * 1024);
+  assert.equal(text(stdout).length, 2 * 128 * 1024);
+  assert.equal(stdout.dropped, 3_000_000 - 2 * 128 * 1024);
   const lines = (part) => part.split("\n").length - 1;
   assert.equal(lines(stdout.head) + lines(stdout.tail) + stdout.droppedLines, 300);
   for (let index = 0; index < 50; index += 1) all.add({ Stdout: "x", ReturnCode: 0, Complete: true });

@@ -64,6 +64,18 @@ test("no input leaves a control character", () => {
   }
 });
 
+test("after very many movements they are dropped, and the text stays", () => {
+  const lines = screen(`${"\x1b[A\x1b[Cx\n".repeat(60_000)}\x1b[31mfirst\rlast\b\x1b[K\x1b\n`);
+  assert.equal(lines.at(-1), "last");
+});
+
+test("plain overwriting and cells agree", () => {
+  for (const text of ["abc\rx", "abc\rabcd\rz", "a  \rb", "\r\rx", "abc\r", "abc\r   "]) {
+    // A sequence makes cells; this one erases what is not there.
+    assert.deepEqual(screen(`${text}`), screen(`\x1b[99X${text}`), JSON.stringify(text));
+  }
+});
+
 test("long output is quick", () => {
   const line = "\x1b[32mok\x1b[0m some test with a name\r\n";
   const start = performance.now();

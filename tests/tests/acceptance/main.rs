@@ -19,6 +19,7 @@ mod mail;
 mod main_job;
 mod outbox;
 mod peers;
+mod plugins;
 mod reload;
 mod rules;
 mod sandbox;

@@ -219,6 +219,40 @@ fn what_a_plugin_cannot_do_without_is_held_and_judged_again() {
 }
 
 #[test]
+fn a_death_while_judging_again_loses_nothing_and_repeats_nothing() {
+    use std::os::unix::process::ExitStatusExt;
+    for point in ["before_judged", "judged_before_commit", "after_judged"] {
+        let env = TestEnv::with_faults();
+        env.write("p.wasm", guest::filter("(unreachable)", ""));
+        let site = Site::mailbox()
+            .retry("100 ms")
+            .more("\n[plugins.p]\npath = \"p.wasm\"\non_failure = \"hold\"")
+            .rule(&format!("{}filters = [\"p\"]\n", acceptance::site::RULE));
+        env.config(&site);
+        env.drop_events("1.jsonl", &many(1, 3));
+        env.once().expect(1);
+        assert!(env.mailbox().is_empty());
+
+        env.write("p.wasm", guest::filter(ABSTAIN, ""));
+        let mut died = false;
+        acceptance::wait_until(&format!("a death at {point}"), 30.0, || {
+            let run = env.bewit(["run", "--once"]).env("BEWIT_FAULT", format!("{point}:1")).run();
+            died = run.status.signal() == Some(6);
+            died || env.mailbox().len() == 3
+        });
+        assert!(died, "{point} was never passed");
+        acceptance::wait_until("the mails", 30.0, || env.once().status.success());
+        let mails = env.mails();
+        assert_eq!(mails.len(), 3, "{point}");
+        for n in 1..=3 {
+            let told = mails.iter().filter(|mail| mail.text().contains(&token(n))).count();
+            assert_eq!(told, 1, "{point}: event {n}");
+        }
+        env.verify();
+    }
+}
+
+#[test]
 fn a_plugin_exchanged_under_load_decides_whole_events_only() {
     let env = TestEnv::new();
     let version = |word: &str| {

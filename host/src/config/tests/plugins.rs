@@ -412,7 +412,7 @@ fn the_stock_configuration_s_examples_are_right() {
         text.push('\n');
     }
     fs::create_dir(folder.path().join("plugins")).unwrap();
-    for name in ["plugins/ioc_match.wasm", "plugins/process_tree.wasm", "iocs.txt"] {
+    for name in ["plugins/ioc-match.wasm", "plugins/process-tree.wasm", "iocs.txt"] {
         fs::write(folder.path().join(name), "x").unwrap();
         fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o644)).unwrap();
     }
