@@ -1,6 +1,7 @@
 //! What developers run. `cargo xtask test` is everything; the rest are its parts.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a terminal is what this program talks to")]
 
+mod bench;
 mod peers;
 mod plugins;
 mod steps;
@@ -18,6 +19,8 @@ cargo xtask COMMAND
   tidy    the rules of ARCHITECTURE.md and this repository that a program can check
   peers   install what the acceptance tests talk to: other people's mail servers, strace, a JSON Schema validator
   plugins build the stock plugins into target/plugins; installs the compilation target they need
+  bench PART
+          measure, and print the goals beside what was reached. PART: plugins
   fault   build the binary with fault points, into target/fault
 ";
 
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Some("tidy") if rest.is_empty() => tidy::run(),
         Some("peers") if rest.is_empty() => peers::install(),
         Some("plugins") if rest.is_empty() => plugins::build(),
+        Some("bench") if !rest.is_empty() => bench::run_all(rest),
         Some("fault") if rest.is_empty() => test::build_with_faults(),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

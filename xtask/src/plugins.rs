@@ -14,23 +14,40 @@ use crate::steps::{cargo, program, root, run, target};
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// Makes the plugins of one language: from their folders in `plugins/` to `NAME.wasm` in the folder given.
-type Builder = fn(&Path) -> Result<Vec<PathBuf>>;
+/// Makes the plugins of one language: from their folders in the first folder to `NAME.wasm` in the second.
+type Builder = fn(&Path, &Path) -> Result<Vec<PathBuf>>;
 
-/// Every language in which stock plugins are written.
+/// Every language in which plugins are written.
 const BUILDERS: &[Builder] = &[rust, script::js, script::python];
 
-/// Where the components are put.
+/// Where the components of the stock plugins are put.
 pub(crate) fn folder() -> PathBuf {
     target().join("plugins")
 }
 
+/// Where those of the benchmark's guests are put, which no installation has.
+pub(crate) fn bench_folder() -> PathBuf {
+    target().join("plugins-bench")
+}
+
 /// Builds all stock plugins, and looks at what each of them imports.
 pub(crate) fn build() -> Result<()> {
-    let out = folder();
-    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    build_all(&stock(), &folder())
+}
+
+/// Builds the benchmark's guests.
+pub(crate) fn build_bench() -> Result<()> {
+    build_all(&stock().join("bench"), &bench_folder())
+}
+
+fn stock() -> PathBuf {
+    root().join("plugins")
+}
+
+fn build_all(from: &Path, out: &Path) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     for builder in BUILDERS {
-        for path in builder(&out)? {
+        for path in builder(from, out)? {
             let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
             let worlds = inspect(&bytes).with_context(|| path.display().to_string())?;
             println!("{:>9} bytes  {}  ({worlds})", bytes.len(), path.display());
@@ -42,7 +59,7 @@ pub(crate) fn build() -> Result<()> {
 /// Formatting, lints, documentation and tests of the Rust workspace in `plugins/`, which is not part of ours, and the
 /// tests of the plugins in other languages.
 pub(crate) fn test() -> Result<()> {
-    script::test()?;
+    script::test(&stock())?;
     run(workspace("fmt").args(["--all", "--check"]))?;
     run(workspace("clippy").args(["--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(workspace("test").args(["--locked", "--workspace"]))?;
@@ -52,14 +69,14 @@ pub(crate) fn test() -> Result<()> {
 /// A cargo command in `plugins/`, with a target folder of its own.
 fn workspace(command: &str) -> Command {
     let mut cargo = cargo();
-    cargo.current_dir(root().join("plugins")).arg(command).env("CARGO_TARGET_DIR", target().join("plugins-build"));
+    cargo.current_dir(stock()).arg(command).env("CARGO_TARGET_DIR", target().join("plugins-build"));
     cargo
 }
 
 /// Rust: all in one build, then a component of each module.
-fn rust(out: &Path) -> Result<Vec<PathBuf>> {
+fn rust(from: &Path, out: &Path) -> Result<Vec<PathBuf>> {
     add_target()?;
-    let names = rust_plugins()?;
+    let names = rust_plugins(from)?;
     run(workspace("build")
         .args(["--locked", "--release", "--target", WASM])
         .args(names.iter().flat_map(|name| ["-p", name.as_str()])))?;
@@ -74,10 +91,10 @@ fn rust(out: &Path) -> Result<Vec<PathBuf>> {
     Ok(built)
 }
 
-/// The folders in `plugins/` that hold a crate, without the kit that they are made with.
-fn rust_plugins() -> Result<Vec<String>> {
+/// The folders in a folder that hold a crate, without the kit that they are made with.
+fn rust_plugins(from: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(root().join("plugins"))? {
+    for entry in fs::read_dir(from)? {
         let path = entry?.path();
         if path.join("Cargo.toml").is_file() && !path.ends_with("sdk") {
             names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::put;
 use crate::peers;
-use crate::steps::{program, root, run, target, works};
+use crate::steps::{program, run, target, works};
 
 /// What is in a project's folder but is not part of it.
 const LEFT_OUT: &[&str] = &["node_modules", ".venv", "__pycache__"];
@@ -24,10 +24,10 @@ struct Project {
     wit: PathBuf,
 }
 
-/// The projects of a language.
-fn projects(language: &str) -> Result<Vec<Project>> {
+/// The projects of a language in a folder.
+fn projects(from: &Path, language: &str) -> Result<Vec<Project>> {
     let mut projects = Vec::new();
-    for entry in fs::read_dir(root().join("plugins"))? {
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
         let folder = entry?.path();
         let Ok(text) = fs::read_to_string(folder.join("bewit-plugin.toml")) else { continue };
         let value = |key: &str| {
@@ -42,16 +42,16 @@ fn projects(language: &str) -> Result<Vec<Project>> {
     }
     projects.sort_by(|one, other| one.name.cmp(&other.name));
     if projects.is_empty() {
-        bail!("no stock plugin in {language}: is this the whole repository?");
+        bail!("{}: no plugin in {language}; is this the whole repository?", from.display());
     }
     Ok(projects)
 }
 
 /// JavaScript: componentize-js, in a copy of the project under `target/`.
-pub(super) fn js(out: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn js(from: &Path, out: &Path) -> Result<Vec<PathBuf>> {
     node()?;
     let mut built = Vec::new();
-    for project in projects("js")? {
+    for project in projects(from, "js")? {
         let place = workplace().join(&project.name);
         let lock = fs::read_to_string(project.folder.join("package-lock.json")).context("package-lock.json")?;
         built.push(project.make(out, &lock, |to| {
@@ -70,10 +70,10 @@ pub(super) fn js(out: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Python: componentize-py, in a virtual environment under `target/`.
-pub(super) fn python(out: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn python(from: &Path, out: &Path) -> Result<Vec<PathBuf>> {
     python3()?;
     let mut built = Vec::new();
-    for project in projects("python")? {
+    for project in projects(from, "python")? {
         let wanted = project.folder.join("requirements.txt");
         let text = fs::read_to_string(&wanted).context("requirements.txt")?;
         built.push(project.make(out, &text, |to| {
@@ -95,13 +95,13 @@ pub(super) fn python(out: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The projects' own tests, which need no dependency and no host.
-pub(super) fn test() -> Result<()> {
+pub(super) fn test(from: &Path) -> Result<()> {
     node()?;
-    for project in projects("js")? {
+    for project in projects(from, "js")? {
         run(at("node", &project.folder).arg("--test"))?;
     }
     python3()?;
-    for project in projects("python")? {
+    for project in projects(from, "python")? {
         run(at("python3", &project.folder).args(["-m", "unittest", "discover", "--quiet", "-s", "tests"]))?;
     }
     Ok(())
