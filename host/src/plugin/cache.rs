@@ -13,6 +13,8 @@ use rustix::process::geteuid;
 const HASH: usize = 32;
 /// How long code is kept that is not used.
 const UNUSED: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Bytes that are hashed at a time.
+const PIECE: usize = 256 * 1024;
 /// Name of the key's file.
 const KEY: &str = "key";
 
@@ -61,11 +63,11 @@ impl Cache {
     /// The file with the code of `name`, if it is there and nobody has touched it.
     pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
         let (code, seal) = self.paths(name);
-        let found = read_ours(&code).and_then(|bytes| Ok((bytes, read_ours(&seal)?)));
+        let found = open_ours(&code).and_then(|file| Ok((self.seal(name, file)?, read_ours(&seal)?)));
         match found {
-            Ok((bytes, sealed)) => {
+            Ok((found, sealed)) => {
                 // The comparison of these hashes takes the same time wherever they differ.
-                if <[u8; HASH]>::try_from(sealed).is_ok_and(|sealed| self.seal(name, &bytes) == sealed) {
+                if <[u8; HASH]>::try_from(sealed).is_ok_and(|sealed| found == sealed) {
                     // For `prune`: it is still used. Where that cannot be noted, it is compiled again one day.
                     let _ =
                         File::options().append(true).open(&code).and_then(|file| file.set_modified(SystemTime::now()));
@@ -90,7 +92,7 @@ impl Cache {
         self.prune(SystemTime::now());
         let (path, seal) = self.paths(name);
         write_aside(&path, code)?;
-        write_aside(&seal, self.seal(name, code).as_bytes())?;
+        write_aside(&seal, self.seal(name, code)?.as_bytes())?;
         Ok(path)
     }
 
@@ -111,23 +113,34 @@ impl Cache {
         (self.folder.join(format!("{name}.cwasm")), self.folder.join(format!("{name}.seal")))
     }
 
-    fn seal(&self, name: &str, code: &[u8]) -> blake3::Hash {
+    /// In pieces that stay in the processor's cache: code may be 40 MB.
+    fn seal(&self, name: &str, mut code: impl Read) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(name.as_bytes()).update(&[0]).update_rayon(code);
-        hasher.finalize()
+        hasher.update(name.as_bytes()).update(&[0]);
+        let mut piece = vec![0; PIECE];
+        loop {
+            match code.read(&mut piece)? {
+                0 => return Ok(hasher.finalize()),
+                length => hasher.update(piece.get(..length).unwrap_or_default()),
+            };
+        }
     }
 }
 
 /// A regular file with one name that only this user can write.
-fn read_ours(path: &Path) -> io::Result<Vec<u8>> {
+fn open_ours(path: &Path) -> io::Result<File> {
     let no_links = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let mut file = OpenOptions::new().read(true).custom_flags(no_links).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(no_links).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() != 1 || !is_ours_alone(&found) {
         return Err(refused(path, "others could have written it"));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
-    file.read_to_end(&mut bytes)?;
+    Ok(file)
+}
+
+fn read_ours(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_ours(path)?.take(1024).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
