@@ -34,6 +34,8 @@ struct Clock {
 #[derive(Debug, Default)]
 struct Running {
     guests: usize,
+    /// Whether the clock waits to be woken: waking costs a system call even if nobody sleeps.
+    asleep: bool,
     closed: bool,
 }
 
@@ -81,7 +83,7 @@ impl Engine {
     pub(super) fn ticking(&self) -> Ticking<'_> {
         let mut running = self.clock.lock();
         running.guests += 1;
-        if running.guests == 1 {
+        if running.asleep {
             self.clock.changed.notify_all();
         }
         Ticking(&self.clock)
@@ -119,8 +121,12 @@ impl Clock {
 
     /// Waits until a guest runs; `false` when the engine is gone.
     fn wait_for_guests(&self) -> bool {
-        let idle = |running: &mut Running| running.guests == 0 && !running.closed;
-        let running = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.lock();
+        while running.guests == 0 && !running.closed {
+            running.asleep = true;
+            running = self.changed.wait(running).unwrap_or_else(PoisonError::into_inner);
+        }
+        running.asleep = false;
         !running.closed
     }
 }

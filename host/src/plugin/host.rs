@@ -1,7 +1,7 @@
 //! What all plugins of a process share: the engine, the compiler with its cache, and a bound on calls at a time.
 
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -143,8 +143,15 @@ impl Host {
 #[derive(Debug)]
 struct Turnstile {
     most: usize,
-    inside: Mutex<usize>,
+    state: Mutex<Queue>,
     left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    inside: usize,
+    /// Who waits to be woken: waking costs a system call even if nobody does.
+    outside: usize,
 }
 
 /// While it lives somebody is inside.
@@ -153,21 +160,33 @@ pub(super) struct Turn<'a>(&'a Turnstile);
 
 impl Turnstile {
     fn new(most: usize) -> Self {
-        Self { most, inside: Mutex::new(0), left: Condvar::new() }
+        Self { most, state: Mutex::default(), left: Condvar::new() }
     }
 
     fn enter(&self) -> Turn<'_> {
-        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut inside =
-            self.left.wait_while(inside, |inside| *inside >= self.most).unwrap_or_else(PoisonError::into_inner);
-        *inside += 1;
+        let mut queue = self.lock();
+        while queue.inside >= self.most {
+            queue.outside += 1;
+            queue = self.left.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.outside -= 1;
+        }
+        queue.inside += 1;
         Turn(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.inside.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.left.notify_one();
+        let mut queue = self.0.lock();
+        queue.inside -= 1;
+        let wanted = queue.outside > 0;
+        drop(queue);
+        if wanted {
+            self.0.left.notify_one();
+        }
     }
 }
