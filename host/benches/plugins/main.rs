@@ -2,7 +2,13 @@
 //!
 //! Everything is measured at the library's own door, copying the event and setting the limits included. The contenders
 //! take turns, so that what disturbs the machine disturbs them all: trust the ratios, not the microseconds.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark that goes wrong ends there")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that goes wrong ends there"
+)]
 #![allow(clippy::print_stdout, reason = "a terminal is what it talks to")]
 
 mod load;
@@ -135,9 +141,12 @@ fn native(document: &str) -> Verdict {
     Verdict::Keep(vec![Note { tone: Tone::Warning, text: format!("{host}: {rows} rows") }])
 }
 
+/// What it is called, the guest, what it reads, how long its instances live, and its goals.
+type Contender = (&'static str, &'static str, Option<&'static str>, Instances, Vec<Goal>);
+
 /// The calls, in turns.
 fn calls(bench: &Bench, report: &mut Report) {
-    let guests: [(&'static str, &str, Option<&str>, Instances, Vec<Goal>); 10] = {
+    let guests: [Contender; 10] = {
         use Instances::{Fresh, Warm};
         let (doc, record, nothing) = (Some("document"), Some("record"), Some("nothing"));
         [
