@@ -142,11 +142,11 @@ fn native(document: &str) -> Verdict {
 }
 
 /// What it is called, the guest, what it reads, how long its instances live, and its goals.
-type Contender = (&'static str, &'static str, Option<&'static str>, Instances, Vec<Goal>);
+type Entry = (&'static str, &'static str, Option<&'static str>, Instances, Vec<Goal>);
 
 /// The calls, in turns.
 fn calls(bench: &Bench, report: &mut Report) {
-    let guests: [Contender; 10] = {
+    let guests: [Entry; 10] = {
         use Instances::{Fresh, Warm};
         let (doc, record, nothing) = (Some("document"), Some("record"), Some("nothing"));
         [
