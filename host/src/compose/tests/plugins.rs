@@ -235,10 +235,12 @@ fn hostile_texts_are_text_in_every_block() {
     let message = MessageParser::default().parse(&bytes).unwrap();
     assert!(message.header("Bcc").is_none());
     let file = message.attachments().last().unwrap();
-    assert_eq!(file.attachment_name(), Some("a_X_y.html"));
+    assert_eq!(file.attachment_name(), Some("a_X_y.html.txt"));
     assert_eq!(file.content_type().unwrap().c_type, "application");
     assert_eq!(draft.view.attachments[0].rows, 0);
-    assert!(html.contains("a_X_y.html") && draft.text.contains(&format!("\n  a_X_y.html  {} B\n", HOSTILE.len())));
+    assert!(
+        html.contains("a_X_y.html.txt") && draft.text.contains(&format!("\n  a_X_y.html.txt  {} B\n", HOSTILE.len()))
+    );
 }
 
 #[test]
