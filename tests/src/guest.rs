@@ -11,9 +11,8 @@ fn wit() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/v0.1")
 }
 
-/// A component of the world `filter-plugin` or `renderer-plugin` from the text of a whole core module.
-#[must_use]
-pub fn component(world: &str, module: &str) -> Vec<u8> {
+/// A component of a world of the WIT package from the text of a whole core module.
+fn component(world: &str, module: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(wit()).expect("the WIT package is sound");
     encode(&resolve, package, world, module)
@@ -52,8 +51,7 @@ pub fn warm_filter(decide: &str, more: &str) -> Vec<u8> {
 }
 
 /// The text of the core module of [`filter`].
-#[must_use]
-pub fn module(decide: &str, more: &str, warm: bool) -> String {
+fn module(decide: &str, more: &str, warm: bool) -> String {
     format!(
         r#"(module
   {more}
@@ -67,26 +65,6 @@ pub fn module(decide: &str, more: &str, warm: bool) -> String {
 )"#,
         describe = describe(warm),
     )
-}
-
-/// A renderer. `render` is the body of a function `(param $arguments i32) (result i32)` that answers a pointer to a
-/// `result<fragment, failure>`.
-#[must_use]
-pub fn renderer(render: &str, more: &str) -> Vec<u8> {
-    let module = format!(
-        r#"(module
-  {more}
-  {COMMON}
-  (func (export "bewit:plugin/about@0.1.0#describe") (result i32)
-    {describe})
-  (func (export "bewit:plugin/about@0.1.0#check-settings") (result i32)
-    (i32.store8 (i32.const 64) (i32.const 0)) (i32.const 64))
-  (func (export "bewit:plugin/renderer@0.1.0#render") (param $arguments i32) (result i32)
-    {render})
-)"#,
-        describe = describe(false),
-    );
-    component("renderer-plugin", &module)
 }
 
 /// Name `test`, version `1`, no summary, no settings, no files.

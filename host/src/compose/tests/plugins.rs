@@ -284,6 +284,8 @@ fn pictures_are_parts_beside_the_html_and_words_in_the_text() {
     }
     assert_ne!(cids[0], cids[1]);
     assert!(html.contains("alt=\"Disk usage\" width=\"640\" height=\"200\""), "{html}");
+    // A picture that is blocked keeps its place, and must not be wider than a phone.
+    assert!(html.contains("width:100%; max-width:640px;"), "{html}");
     assert!(html.contains("alt=\"The &quot;same&quot;\""), "{html}");
     assert!(draft.text.contains("[Picture: Disk usage]"), "{}", draft.text);
     // The same event gives the same mail.

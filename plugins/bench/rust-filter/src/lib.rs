@@ -1,4 +1,4 @@
-//! Looks at a few things in an event. `host/benches/plugins.rs` asks the same in a native closure.
+//! Looks at a few things in an event. `host/benches/plugins` asks the same in a native closure.
 #![allow(clippy::indexing_slicing, reason = "an index into a JSON value answers null, here as in the native closure")]
 
 use bewit_plugin::prelude::*;
