@@ -32,5 +32,6 @@ pub mod reload;
 pub mod rule;
 pub mod snapshot;
 pub mod text;
+pub mod velociraptor;
 pub mod watch;
 pub mod web;

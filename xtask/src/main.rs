@@ -4,6 +4,7 @@
 mod bench;
 mod peers;
 mod plugins;
+mod proto;
 mod steps;
 mod test;
 mod tidy;
@@ -19,6 +20,8 @@ cargo xtask COMMAND
   tidy    the rules of ARCHITECTURE.md and this repository that a program can check
   peers   install what the acceptance tests talk to: other people's mail servers, strace, a JSON Schema validator
   plugins build the stock plugins into target/plugins; installs the compilation target they need
+  proto [--check]
+          make the Rust sources of host/proto/velociraptor.proto; --check: only say whether they are up to date
   bench PART
           measure, and print the goals beside what was reached. PART: plugins
   fault   build the binary with fault points, into target/fault
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         Some("tidy") if rest.is_empty() => tidy::run(),
         Some("peers") if rest.is_empty() => peers::install(),
         Some("plugins") if rest.is_empty() => plugins::build(),
+        Some("proto") if rest.is_empty() => proto::write(),
+        Some("proto") if *rest == ["--check"] => proto::check(),
         Some("bench") if !rest.is_empty() => bench::run_all(rest),
         Some("fault") if rest.is_empty() => test::build_with_faults(),
         Some("help" | "--help" | "-h") => {

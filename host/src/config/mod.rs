@@ -46,6 +46,8 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
     /// `[intake.http]`
     pub http: Option<HttpConfig>,
+    /// `[velociraptor]`
+    pub velociraptor: Option<VelociraptorConfig>,
     /// Limits on one line, for every intake.
     pub limits: LineLimits,
     /// `[links] base_url`; ends in `/`. `None`: no links.
@@ -215,4 +217,26 @@ pub struct HttpConfig {
     pub token: Secret,
     /// Bytes of one request.
     pub max_body: u64,
+}
+
+/// `[velociraptor]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VelociraptorConfig {
+    /// The API client file; read again for each connection.
+    pub api_config: PathBuf,
+    /// Which orgs are watched.
+    pub orgs: Orgs,
+    /// Whether completions are watched; if not, the server is only asked for facts.
+    pub watch: bool,
+    /// The event artifact that gets a row for each notification; `None`: nothing is written to the server.
+    pub publish: Option<String>,
+}
+
+/// `org`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Orgs {
+    /// These, by id; not empty, distinct. The root org is `root`.
+    These(Vec<String>),
+    /// `"*"`: every org that the user may see, also those that are made later.
+    All,
 }

@@ -95,6 +95,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
             outbox: outbox?,
             spool,
             http,
+            velociraptor: None,
             limits,
             base_url,
             templates: templates.clone(),

@@ -1,0 +1,18 @@
+//! A Velociraptor server, asked over its gRPC API: who we are ([`credentials`]), how it is reached ([`connect`]), what a
+//! query is and what comes back ([`client`]), what can go wrong ([`error`]), and the queries themselves ([`queries`]).
+//!
+//! Nothing outside this folder names a type of gRPC. What a row means is the business of whoever asked.
+
+pub mod client;
+mod connect;
+pub mod credentials;
+pub mod error;
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "made from host/proto/velociraptor.proto"
+)]
+mod proto;
+pub mod queries;
