@@ -231,7 +231,7 @@ impl Answer {
         let query = self.query.name;
         if !message.log.is_empty() {
             let line = message.log.trim();
-            if let Some(error) = ApiError::of_log(query, line) {
+            if let Some(error) = ApiError::of_log(self.query, line) {
                 self.ended = true;
                 return Err(error);
             }
