@@ -16,6 +16,9 @@ pub struct Query {
     pub max_wait: u64,
     /// How long the whole query may take; `None`: it does not end by itself.
     pub timeout: Option<Duration>,
+    /// How long nothing may be heard while an answer is waited for. A connection through which nothing comes looks like
+    /// a slow server.
+    pub patience: Duration,
     /// Plugins whose every word in the log means that rows could not be read. Others also tell there that something
     /// does not exist.
     pub readers: &'static [&'static str],
@@ -40,14 +43,19 @@ const SHORT: Duration = Duration::from_secs(60);
 /// A query over everything.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Many clients that have nothing to tell.
+const SEARCH: Duration = Duration::from_secs(600);
+
 const fn query(name: &'static str, vql: &'static str, max_row: u64, timeout: Option<Duration>) -> Query {
-    Query { name, vql, max_row, max_wait: 1, timeout, readers: &[] }
+    Query { name, vql, max_row, max_wait: 1, timeout, patience: SHORT, readers: &[] }
 }
 
 /// Completions as they happen, with a heartbeat.
-pub static WATCH: Query = query("watch", include_str!("queries/watch.vql"), 1, None);
+pub static WATCH: Query =
+    Query { patience: Duration::from_secs(30), ..query("watch", include_str!("queries/watch.vql"), 1, None) };
 /// Completions since a moment, client by client.
-pub static CATCH_UP: Query = query("catch_up", include_str!("queries/catch_up.vql"), 1000, Some(LONG));
+pub static CATCH_UP: Query =
+    Query { patience: SEARCH, ..query("catch_up", include_str!("queries/catch_up.vql"), 1000, Some(LONG)) };
 /// Completions since a moment, from the log that the shipped server artifact keeps.
 pub static CATCH_UP_LOG: Query = query("catch_up_log", include_str!("queries/catch_up_log.vql"), 1000, Some(LONG));
 /// The orgs that the user may see.
