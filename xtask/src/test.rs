@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::steps::{Sections, cargo, program, root, run, target, works};
-use crate::{peers, plugins, tidy};
+use crate::{peers, plugins, proto, tidy};
 
 /// Where the binary with fault points is kept, apart from cargo's own: the next build must not replace it.
 fn fault_binary() -> PathBuf {
@@ -47,6 +47,7 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
     if everything {
         sections.section("formatting", || component("fmt", "rustfmt", &["fmt", "--all", "--check"]));
         sections.section("tidy", tidy::run);
+        sections.section("sources made of the proto", proto::check);
         let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         sections.section("lints", || component("clippy", "clippy", &clippy));
         sections.section("documentation", || {

@@ -42,8 +42,32 @@ const FORBIDDEN: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["host/src/", "!host/src/delivery/"],
-        &["lettre::transport", "SmtpTransport", "SmtpConnection", "tokio_rustls"],
+        &["lettre::transport", "SmtpTransport", "SmtpConnection"],
         "only `delivery` names an SMTP transport",
+    ),
+    (
+        &["host/src/", "!host/src/delivery/", "!host/src/velociraptor/connect.rs"],
+        &["tokio_rustls"],
+        "TLS is spoken where connections are made",
+    ),
+    (
+        &["host/src/", "!host/src/velociraptor/"],
+        &["tonic::", "tonic_prost::", "prost::"],
+        "only `velociraptor` names the types of gRPC",
+    ),
+    (
+        &["host/src/velociraptor/"],
+        &[
+            "crate::compose",
+            "crate::config",
+            "crate::outbox",
+            "crate::delivery",
+            "crate::intake",
+            "crate::cli",
+            "crate::rule",
+            "crate::facts",
+        ],
+        "who asks a server knows what rows mean; who speaks to it does not",
     ),
     (
         &["host/src/delivery/", "host/src/outbox/"],

@@ -113,7 +113,9 @@ impl Client {
     /// # Errors
     /// Why not.
     pub async fn check(&self) -> Result<(), ApiError> {
-        let answer = self.api.clone().check(HealthCheckRequest { service: String::new() }).await;
+        let mut request = tonic::Request::new(HealthCheckRequest { service: String::new() });
+        request.set_timeout(Duration::from_secs(15));
+        let answer = self.api.clone().check(request).await;
         let answer = answer.map_err(|status| ApiError::of_status("check", "", &status))?.into_inner();
         if answer.status() == ServingStatus::Serving {
             return Ok(());
@@ -135,7 +137,8 @@ impl Client {
             timeout: query.timeout.map_or(0, |time| time.as_secs()),
             org_id: if org == ROOT_ORG { String::new() } else { org.to_owned() },
         };
-        let begun = self.api.clone().query(request).await;
+        let mut api = self.api.clone();
+        let begun = within(query, api.query(request)).await?;
         let stream = begun.map_err(|status| ApiError::of_status(query.name, org, &status))?.into_inner();
         Ok(Answer { query, org: org.to_owned(), stream, rows: VecDeque::new(), said: None, ended: false })
     }
@@ -180,6 +183,11 @@ impl Client {
     }
 }
 
+/// Waits as long as a query may be silent.
+async fn within<T>(query: &Query, work: impl Future<Output = T>) -> Result<T, ApiError> {
+    tokio::time::timeout(query.patience, work).await.map_err(|_| ApiError::Silent(query.patience.as_secs()))
+}
+
 /// Rows of a query as they come.
 #[derive(Debug)]
 pub struct Answer {
@@ -205,7 +213,7 @@ impl Answer {
             if self.ended {
                 return Ok(None);
             }
-            match self.stream.message().await {
+            match within(self.query, self.stream.message()).await.inspect_err(|_| self.ended = true)? {
                 Ok(Some(message)) => self.take(&message)?,
                 Ok(None) => self.ended = true,
                 Err(status) => {
@@ -231,7 +239,7 @@ impl Answer {
         let query = self.query.name;
         if !message.log.is_empty() {
             let line = message.log.trim();
-            if let Some(error) = ApiError::of_log(query, line) {
+            if let Some(error) = ApiError::of_log(self.query, line) {
                 self.ended = true;
                 return Err(error);
             }

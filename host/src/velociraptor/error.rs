@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use super::connect::ConnectError;
+use super::queries::Query;
 use crate::text::{cut, one_line};
 
 /// Characters of what a server says that are repeated.
@@ -84,8 +85,9 @@ impl ApiError {
 
     /// What a line of a query's log says, if it says that the query has failed.
     #[must_use]
-    pub(super) fn of_log(query: &'static str, line: &str) -> Option<Self> {
+    pub(super) fn of_log(query: &'static Query, line: &str) -> Option<Self> {
         let line = line.trim().trim_start_matches("vql: ").trim();
+        let name = query.name;
         let said = one_line(&cut(line, SAID));
         if line.contains("PermissionDenied") || line.contains("Permission denied") {
             return Some(Self::Denied(said));
@@ -93,7 +95,8 @@ impl ApiError {
         let failed = ["VQL Error:", "ERROR:", "Timeout Error", "Panic "].iter().any(|mark| line.contains(mark))
             || (line.ends_with("not found") || line.ends_with("not found."))
                 && ["Symbol ", "Plugin ", "Function "].iter().any(|kind| line.contains(kind));
-        failed.then_some(Self::Query { query, log: said })
+        let unreadable = query.readers.iter().any(|reader| line.starts_with(&format!("{reader}: ")));
+        (failed || unreadable).then_some(Self::Query { query: name, log: said })
     }
 
     /// What a call's end says.
@@ -149,6 +152,7 @@ impl From<&ConnectError> for ApiError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queries::{FLOW, RESULTS};
     use super::*;
 
     #[test]
@@ -158,7 +162,7 @@ mod tests {
             "vql: Time 0: : Sending response part 0 2 B (0 rows).",
             "vql: DEBUG:Query Stats: {\"RowsScanned\":1}",
         ] {
-            assert_eq!(ApiError::of_log("flow", line), None, "{line}");
+            assert_eq!(ApiError::of_log(&FLOW, line), None, "{line}");
         }
         for (line, denied) in [
             ("vql: VQL Error: 1:8: unexpected token.", false),
@@ -167,9 +171,12 @@ mod tests {
             ("vql: Symbol link_to not found.", false),
             ("vql: Timeout Error: Query timed out after 10 seconds", false),
         ] {
-            let error = ApiError::of_log("flow", line).unwrap_or_else(|| panic!("{line}"));
+            let error = ApiError::of_log(&FLOW, line).unwrap_or_else(|| panic!("{line}"));
             assert_eq!(matches!(error, ApiError::Denied(_)), denied, "{line}");
         }
+        // A flow that is not there is no failure; rows that cannot be read are one.
+        assert_eq!(ApiError::of_log(&FLOW, "vql: flows: file does not exist"), None);
+        assert!(ApiError::of_log(&RESULTS, "vql: source: Artifact Custom.Gone not known").is_some());
     }
 
     #[test]

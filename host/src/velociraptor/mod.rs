@@ -9,12 +9,7 @@ pub mod completion;
 mod connect;
 pub mod credentials;
 pub mod error;
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic,
-    reason = "made from host/proto/velociraptor.proto"
-)]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "`cargo xtask proto` makes it")]
 mod proto;
 pub mod queries;

@@ -16,6 +16,12 @@ pub struct Query {
     pub max_wait: u64,
     /// How long the whole query may take; `None`: it does not end by itself.
     pub timeout: Option<Duration>,
+    /// How long nothing may be heard while an answer is waited for. A connection through which nothing comes looks like
+    /// a slow server.
+    pub patience: Duration,
+    /// Plugins whose every word in the log means that rows could not be read. Others also tell there that something
+    /// does not exist.
+    pub readers: &'static [&'static str],
 }
 
 impl Query {
@@ -32,50 +38,49 @@ impl Query {
     }
 }
 
-macro_rules! queries {
-    ($($(#[$doc:meta])* $constant:ident = $name:literal, rows $rows:literal, $time:expr;)*) => {
-        $(
-            $(#[$doc])*
-            pub static $constant: Query = Query {
-                name: $name,
-                vql: include_str!(concat!("queries/", $name, ".vql")),
-                max_row: $rows,
-                max_wait: 1,
-                timeout: $time,
-            };
-        )*
-        /// Every query.
-        pub static ALL: &[&Query] = &[$(&$constant),*];
-    };
-}
-
 /// A query about one thing.
-const SHORT: Option<Duration> = Some(Duration::from_secs(60));
+const SHORT: Duration = Duration::from_secs(60);
 /// A query over everything.
-const LONG: Option<Duration> = Some(Duration::from_secs(3600));
+const LONG: Duration = Duration::from_secs(3600);
 
-queries! {
-    /// Completions as they happen, with a heartbeat.
-    WATCH = "watch", rows 1, None;
-    /// Completions since a moment, client by client.
-    CATCH_UP = "catch_up", rows 1000, LONG;
-    /// Completions since a moment, from the log that the shipped server artifact keeps.
-    CATCH_UP_LOG = "catch_up_log", rows 1000, LONG;
-    /// The orgs that the user may see.
-    ORGS = "orgs", rows 1000, SHORT;
-    /// A flow's record, with facts on its client and hunt.
-    FLOW = "flow", rows 10, SHORT;
-    /// What artifacts need.
-    ARTIFACTS = "artifacts", rows 1000, SHORT;
-    /// A flow's uploads.
-    UPLOADS = "uploads", rows 1000, LONG;
-    /// The rows of one source of a flow.
-    RESULTS = "results", rows 1000, LONG;
-    /// How the server builds links.
-    LINKS = "links", rows 10, SHORT;
-    /// The server's running event artifacts, with their parameters.
-    SERVER_MONITORING = "server_monitoring", rows 10, SHORT;
+/// Many clients that have nothing to tell.
+const SEARCH: Duration = Duration::from_secs(600);
+
+const fn query(name: &'static str, vql: &'static str, max_row: u64, timeout: Option<Duration>) -> Query {
+    Query { name, vql, max_row, max_wait: 1, timeout, patience: SHORT, readers: &[] }
 }
+
+/// Completions as they happen, with a heartbeat.
+pub static WATCH: Query =
+    Query { patience: Duration::from_secs(30), ..query("watch", include_str!("queries/watch.vql"), 1, None) };
+/// Completions since a moment, client by client.
+pub static CATCH_UP: Query =
+    Query { patience: SEARCH, ..query("catch_up", include_str!("queries/catch_up.vql"), 1000, Some(LONG)) };
+/// Completions since a moment, from the log that the shipped server artifact keeps.
+pub static CATCH_UP_LOG: Query = query("catch_up_log", include_str!("queries/catch_up_log.vql"), 1000, Some(LONG));
+/// The orgs that the user may see.
+pub static ORGS: Query = query("orgs", include_str!("queries/orgs.vql"), 1000, Some(SHORT));
+/// A flow's record, with facts on its client and hunt.
+pub static FLOW: Query = query("flow", include_str!("queries/flow.vql"), 10, Some(SHORT));
+/// What artifacts need.
+pub static ARTIFACTS: Query = query("artifacts", include_str!("queries/artifacts.vql"), 1000, Some(SHORT));
+/// A flow's uploads.
+pub static UPLOADS: Query =
+    Query { readers: &["uploads"], ..query("uploads", include_str!("queries/uploads.vql"), 1000, Some(LONG)) };
+/// The rows of one source of a flow.
+pub static RESULTS: Query = Query {
+    readers: &["flow_results", "source"],
+    ..query("results", include_str!("queries/results.vql"), 1000, Some(LONG))
+};
+/// How the server builds links.
+pub static LINKS: Query = query("links", include_str!("queries/links.vql"), 10, Some(SHORT));
+/// The server's running event artifacts, with their parameters.
+pub static SERVER_MONITORING: Query =
+    query("server_monitoring", include_str!("queries/server_monitoring.vql"), 10, Some(SHORT));
+
+/// Every query.
+pub static ALL: &[&Query] =
+    &[&WATCH, &CATCH_UP, &CATCH_UP_LOG, &ORGS, &FLOW, &ARTIFACTS, &UPLOADS, &RESULTS, &LINKS, &SERVER_MONITORING];
 
 #[cfg(test)]
 mod tests {
