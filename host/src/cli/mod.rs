@@ -11,11 +11,13 @@ pub mod explain;
 pub mod import;
 pub mod outbox;
 pub mod plugin;
+mod probe;
 mod progress;
 pub mod render;
 pub mod run;
 pub mod schema;
 pub mod send_test;
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
