@@ -63,11 +63,11 @@ impl Pipeline {
         self.outbox.check_space()?;
         let snapshot = self.current.load_full();
         let limits = snapshot.config.limits;
-        let Batch { source, folder, lines, position } = batch;
+        let Batch { source, folder, lines, position, keyed } = batch;
 
         let plugins = snapshot.config.rules.iter().any(|rule| !rule.filters.is_empty() || !rule.renderers.is_empty());
         let examined = on_blocking_thread(move || {
-            lines.into_iter().map(|line| examine(line, &limits, plugins)).collect::<Vec<_>>()
+            lines.into_iter().map(|line| examine(line, &limits, plugins, keyed)).collect::<Vec<_>>()
         })
         .await?;
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
@@ -144,7 +144,7 @@ impl Examined {
     }
 }
 
-fn examine(line: Line, limits: &LineLimits, keep: bool) -> Examined {
+fn examine(line: Line, limits: &LineLimits, keep: bool, keyed: bool) -> Examined {
     let bytes = match line.content {
         Ok(bytes) => bytes,
         Err(refused) => {
@@ -158,12 +158,21 @@ fn examine(line: Line, limits: &LineLimits, keep: bool) -> Examined {
     };
     let digest = hex(&Sha256::digest(&bytes));
     match event::read(&bytes, limits) {
-        Ok(event) => Examined::Event { event: Box::new(event), digest, line: if keep { bytes } else { Vec::new() } },
+        Ok(event) => {
+            let digest = if keyed { of_key(&event.key) } else { digest };
+            Examined::Event { event: Box::new(event), digest, line: if keep { bytes } else { Vec::new() } }
+        }
         Err(error) => {
             let reason = error.to_string();
             Examined::Rejected { offset: line.offset, length: bytes.len() as u64, digest, reason }
         }
     }
+}
+
+/// What stands for the body of an event whose key says all about it.
+fn of_key(key: &EventKey) -> String {
+    let EventKey { org_id, client_id, flow_id, timestamp } = key;
+    hex(&Sha256::digest(format!("key {org_id:?} {client_id:?} {flow_id:?} {timestamp}")))
 }
 
 fn judge(
