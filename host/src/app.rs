@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, OnAmbiguous, Transport};
 use crate::delivery::{self, Summary, Until};
 use crate::digests;
-use crate::intake::{Accept, Mode, http, spool, stdin, velociraptor};
+use crate::intake::{Accept, Counts, Mode, http, spool, stdin, velociraptor};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::postponed;
@@ -87,6 +87,20 @@ impl App {
             let counts = velociraptor::run(server, &config.limits, self.pipeline(), state, Mode::Once).await;
             taken.lines.add(counts.context("velociraptor")?);
         }
+        self.sent(taken).await
+    }
+
+    /// Sends what is due, also what was handed to [`App::pipeline`] before, as [`App::once`] does; takes nothing.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn drain(self, lines: Counts) -> anyhow::Result<Once> {
+        postponed::flush(&self.current, &self.outbox, Timestamp::now()).await?;
+        self.sent(spool::Summary { lines, ..spool::Summary::default() }).await
+    }
+
+    async fn sent(self, taken: spool::Summary) -> anyhow::Result<Once> {
+        let config = self.config();
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
         let sent = delivery::run(
             self.outbox.clone(),

@@ -45,14 +45,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config.config)?;
     let snapshot = Snapshot::build(config)?;
     let progress = Progress::start("events explained", io::stdout().is_terminal());
-    let mut work = Work {
-        rules: &snapshot.config.rules,
-        composer: snapshot.composer(),
-        json: args.json,
-        out: output::stdout(),
-        events: 0,
-        bad: 0,
-    };
+    let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), args.json, output::stdout());
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
         Ok(event) => work.answer(&event, &heard.rows).context("standard output"),
         Err(error) => {
@@ -93,22 +86,30 @@ struct Answer<'a> {
     notes: &'a [PluginNote],
 }
 
-struct Work<'a, W> {
-    rules: &'a [Rule],
+/// Judges and answers.
+pub(super) struct Work<'a, W> {
+    pub(super) rules: &'a [Rule],
     composer: Composer<'a>,
     json: bool,
-    out: W,
+    pub(super) out: W,
     events: u64,
     bad: u64,
 }
 
-impl<W: Write> Work<'_, W> {
-    fn refuse(&mut self, place: &str, error: &NoEvent) {
+impl<'a, W: Write> Work<'a, W> {
+    /// Begins with nothing heard.
+    pub(super) fn new(rules: &'a [Rule], composer: Composer<'a>, json: bool, out: W) -> Self {
+        Self { rules, composer, json, out, events: 0, bad: 0 }
+    }
+
+    /// A line that is no event.
+    pub(super) fn refuse(&mut self, place: &str, error: &NoEvent) {
         self.bad += 1;
         output::note(format_args!("{place}: {}", Visible(&error.to_string())));
     }
 
-    fn answer(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
+    /// An event: what each rule says of it.
+    pub(super) fn answer(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
         self.events += 1;
         let key = event.key.to_string();
         if !self.json {
@@ -138,7 +139,7 @@ impl<W: Write> Work<'_, W> {
     }
 
     /// The decision, and the subject of the mail that is due.
-    fn decide(&self, rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> (Decision, Option<String>) {
+    pub(super) fn decide(&self, rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> (Decision, Option<String>) {
         let judged = judge(rule, event, rows, Timestamp::now(), self.composer.plugins);
         let mut decision = judged.unwrap_or_else(Postponed::into_decision);
         if decision.decision != Verdict::Notify {
@@ -156,7 +157,8 @@ impl<W: Write> Work<'_, W> {
         }
     }
 
-    fn finish(mut self) -> anyhow::Result<Exit> {
+    /// Whether every line was an event.
+    pub(super) fn finish(mut self) -> anyhow::Result<Exit> {
         self.out.flush().context("standard output")?;
         if self.bad == 0 {
             return Ok(Exit::Done);

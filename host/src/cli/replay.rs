@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,19 +13,18 @@ use super::progress::Progress;
 use super::table::Table;
 use super::{ConfigArgs, Exit, UsageError, output, server};
 use crate::app::App;
-use crate::config::VelociraptorConfig;
 use crate::config::load::load_offline;
 use crate::config::units;
 use crate::event::{self, FlowCompletion};
 use crate::facts::RowReader;
-use crate::intake::{Accept, BATCH_BYTES, BATCH_LINES, Batch, Counts, Line};
+use crate::intake::velociraptor::past::{Past, Range};
+use crate::intake::{BATCH_BYTES, BATCH_LINES, Batch, Counts, Line};
 use crate::outbox::OutboxError;
 use crate::rule::Verdict;
 use crate::snapshot::Snapshot;
 use crate::text::{Visible, count};
 use crate::velociraptor::client::Client;
 use crate::velociraptor::credentials::Credentials;
-use crate::velociraptor::past::{Past, Range};
 
 /// Take past completions from the server through today's rules
 ///
@@ -101,8 +99,7 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<Exit> {
         return Err(UsageError("--since must lie before --until, and before now".to_owned()).into());
     }
     let path = &args.config.config;
-    let snapshot =
-        if args.dry_run { Snapshot::build(load_offline(path)?)? } else { Snapshot::load(path)? };
+    let snapshot = if args.dry_run { Snapshot::build(load_offline(path)?)? } else { Snapshot::load(path)? };
     if snapshot.config.rules.is_empty() {
         let path = path.display().to_string();
         return Err(UsageError(format!("{}: there is no [[rule]], so nobody is told", Visible(&path))).into());
@@ -116,12 +113,21 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<Exit> {
             Ok(orgs) => orgs,
             Err(error) => return Ok(server::report("orgs", &error)),
         };
-        if args.dry_run {
-            look(&client, &orgs, range, &snapshot, args.json).await
-        } else {
-            take(&client, &orgs, range, snapshot, path).await
-        }
+        let limit = snapshot.config.limits.line;
+        let reading = Reading { client, orgs, range, limit, now: now.as_second() };
+        if args.dry_run { reading.look(&snapshot, args.json).await } else { reading.take(snapshot, path).await }
     })
+}
+
+/// What is read, and from where.
+struct Reading {
+    client: Client,
+    orgs: Vec<String>,
+    range: Range,
+    /// Bytes of a line.
+    limit: u64,
+    /// Unix seconds.
+    now: i64,
 }
 
 /// What a pass over the past came to.
@@ -135,74 +141,123 @@ struct Seen {
     broken: bool,
 }
 
-/// Judges, and shows what came of it.
-async fn look(
-    client: &Client,
-    orgs: &[String],
-    range: Range,
-    snapshot: &Snapshot,
-    json: bool,
-) -> anyhow::Result<Exit> {
-    let progress = Progress::start("completions read", json && io::stdout().is_terminal());
-    let done = progress.counter();
-    let rows = RowReader::new(None);
-    let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), json, output::stdout());
-    let mut told = Told::default();
-    let mut seen = Seen::default();
-    for org in orgs {
-        let read = each(client, org, range, &mut seen, |line| {
-            done();
-            match event::read(&line, &snapshot.config.limits) {
-                Err(error) => work.refuse(&format!("org {}", Visible(org)), &error),
-                Ok(event) if json => work.answer(&event, &rows).context("standard output")?,
-                Ok(event) => told.judge(&mut work, &event, &rows),
-            }
-            Ok(())
-        });
-        read.await?;
-    }
-    drop(progress);
-    if !json {
-        told.show(&mut output::stdout(), &seen, orgs.len() > 1).context("standard output")?;
-    }
-    let exit = work.finish()?;
-    Ok(if seen.broken || seen.bad > 0 { Exit::Incomplete } else { exit })
-}
-
-/// Hands over one org's completions. What the server does not answer is reported, and the other orgs go on.
-async fn each(
-    client: &Client,
-    org: &str,
-    range: Range,
-    seen: &mut Seen,
-    mut take: impl FnMut(Vec<u8>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let name = format!("org {org}");
-    let mut past = match Past::open(client, org, range).await {
-        Ok(past) => past,
-        Err(error) => {
-            seen.broken = true;
-            server::report(&name, &error);
-            return Ok(());
-        }
-    };
-    loop {
-        match past.next().await {
-            Ok(Some(Ok(line))) => {
-                seen.events += 1;
-                take(line)?;
-            }
-            Ok(Some(Err(reason))) => {
-                seen.bad += 1;
-                output::note(format_args!("{}: {}", Visible(&name), Visible(&reason)));
-            }
-            Ok(None) => return Ok(()),
+impl Reading {
+    /// Hands over the completions of an org in batches. What the server does not answer is reported, and the other orgs
+    /// go on.
+    async fn each(
+        &self,
+        org: &str,
+        seen: &mut Seen,
+        mut take: impl AsyncFnMut(Vec<Line>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let name = format!("org {}", Visible(org));
+        let mut past = match Past::open(&self.client, org, self.range, self.limit, self.now).await {
+            Ok(past) => past,
             Err(error) => {
                 seen.broken = true;
                 server::report(&name, &error);
                 return Ok(());
             }
+        };
+        let (mut lines, mut bytes, mut ended) = (Vec::new(), 0, false);
+        while !ended {
+            match past.next().await {
+                Ok(Some(line)) => {
+                    match &line.content {
+                        Ok(line) => {
+                            seen.events += 1;
+                            bytes += line.len();
+                        }
+                        Err(refused) => {
+                            seen.bad += 1;
+                            output::note(format_args!("{name}: {}", Visible(&refused.reason)));
+                        }
+                    }
+                    lines.push(line);
+                }
+                Ok(None) => ended = true,
+                Err(error) => {
+                    (seen.broken, ended) = (true, true);
+                    server::report(&name, &error);
+                }
+            }
+            if lines.len() >= BATCH_LINES || bytes >= BATCH_BYTES || (ended && !lines.is_empty()) {
+                take(std::mem::take(&mut lines)).await?;
+                bytes = 0;
+            }
         }
+        Ok(())
+    }
+
+    /// Judges, and shows what came of it.
+    async fn look(&self, snapshot: &Snapshot, json: bool) -> anyhow::Result<Exit> {
+        let progress = Progress::start("completions read", json && io::stdout().is_terminal());
+        let done = progress.counter();
+        let rows = RowReader::new(None);
+        let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), json, output::stdout());
+        let (mut told, mut seen) = (Told::default(), Seen::default());
+        for org in &self.orgs {
+            let judge = async |lines: Vec<Line>| {
+                for line in lines.into_iter().filter_map(|line| line.content.ok()) {
+                    done();
+                    match event::read(&line, &snapshot.config.limits) {
+                        Err(error) => work.refuse(&format!("org {}", Visible(org)), &error),
+                        Ok(event) if json => work.answer(&event, &rows).context("standard output")?,
+                        Ok(event) => told.judge(&work, &event, &rows),
+                    }
+                }
+                Ok(())
+            };
+            self.each(org, &mut seen, judge).await?;
+        }
+        drop(progress);
+        if !json {
+            told.show(&mut work.out, &seen, self.orgs.len() > 1).context("standard output")?;
+        }
+        let exit = work.finish()?;
+        Ok(if seen.broken || seen.bad > 0 { Exit::Incomplete } else { exit })
+    }
+
+    /// Takes in, sends, ends.
+    async fn take(&self, snapshot: Snapshot, path: &Path) -> anyhow::Result<Exit> {
+        let app = match App::build(snapshot, Some(path.to_owned()), None).await {
+            Err(error @ OutboxError::Locked(_)) => {
+                let hint = "stop the daemon for the time being, or look with --dry-run, which needs no outbox";
+                anyhow::bail!("{error}: {hint}");
+            }
+            app => app?,
+        };
+        let progress = Progress::start("completions taken", false);
+        let (accept, done) = (app.pipeline(), progress.counter());
+        let (mut seen, mut counts) = (Seen::default(), Counts::default());
+        for org in &self.orgs {
+            let take = async |lines: Vec<Line>| {
+                let source = format!("replay {org}");
+                let batch = Batch { source, folder: None, lines, position: None, keyed: true };
+                for fate in accept.accept(batch).await? {
+                    counts.count(&fate);
+                    done();
+                }
+                Ok(())
+            };
+            self.each(org, &mut seen, take).await?;
+        }
+        let once = app.drain(counts).await?;
+        drop(progress);
+        let (lines, sent) = (once.taken.lines, once.sent);
+        output::note(format_args!(
+            "{}: {} taken, {} known before and not mailed again, {} rejected; {} delivered, {} deferred, {} failed, \
+             {} held",
+            count(seen.events + seen.bad, "completion"),
+            lines.accepted,
+            lines.duplicates + lines.conflicts,
+            lines.rejected,
+            sent.delivered,
+            sent.deferred,
+            sent.failed,
+            sent.held
+        ));
+        Ok(if seen.broken || once.incomplete() { Exit::Incomplete } else { Exit::Done })
     }
 }
 
@@ -215,7 +270,7 @@ struct Told {
 }
 
 impl Told {
-    fn judge<W: Write>(&mut self, work: &mut Work<'_, W>, event: &FlowCompletion, rows: &RowReader) {
+    fn judge<W: Write>(&mut self, work: &Work<'_, W>, event: &FlowCompletion, rows: &RowReader) {
         let mut mailed = false;
         for rule in work.rules {
             let (decision, subject) = work.decide(rule, event, rows);
@@ -227,7 +282,8 @@ impl Told {
             mailed = true;
             self.mails += u64::from(word == "notify");
             let key = &event.key;
-            let cells = [&key.org_id, &key.client_id, &key.flow_id, &rule.name, word, &decision.recipients.join("\n"), &what];
+            let cells =
+                [&key.org_id, &key.client_id, &key.flow_id, &rule.name, word, &decision.recipients.join("\n"), &what];
             self.rows.push((key.timestamp, cells.map(ToString::to_string).into()));
         }
         self.skipped += u64::from(!mailed);
@@ -262,40 +318,20 @@ impl Told {
     }
 }
 
-/// Takes in, sends, ends.
-async fn take(
-    client: &Client,
-    orgs: &[String],
-    range: Range,
-    snapshot: Snapshot,
-    path: &Path,
-) -> anyhow::Result<Exit> {
-    let app = match App::build(snapshot, Some(path.to_owned()), None).await {
-        Err(error @ OutboxError::Locked(_)) => {
-            let hint = "stop the daemon for the time being, or look with --dry-run, which needs no outbox";
-            anyhow::bail!("{error}: {hint}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        let ago = |text: &str| when(text).map(|when| when.seconds("2026-08-08T00:00:00Z".parse().unwrap()));
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_second();
+        assert_eq!(ago("7d"), Ok(at("2026-08-01T00:00:00Z")));
+        assert_eq!(ago("1 h 30 min"), Ok(at("2026-08-07T22:30:00Z")));
+        assert_eq!(ago("2026-08-01T12:00:00+02:00"), Ok(at("2026-08-01T10:00:00Z")));
+        assert_eq!(ago("100 w"), Ok(at("2024-09-07T00:00:00Z")));
+        for wrong in ["", "0 s", "yesterday", "7", "2026-08-01", "2026-08-01T12:00:00"] {
+            assert!(when(wrong).is_err(), "{wrong}");
         }
-        app => app?,
-    };
-    let progress = Progress::start("completions taken", false);
-    let (accept, done) = (app.pipeline(), progress.counter());
-    let (mut seen, mut counts) = (Seen::default(), Counts::default());
-    for org in orgs {
-        org_in(client, org, range, &accept, &mut seen, &mut counts, &done).await?;
     }
-    let once = app.drain(counts).await?;
-    drop(progress);
-    let (lines, sent) = (once.taken.lines, once.sent);
-    output::note(format_args!(
-        "{}: {} taken, {} known before and not mailed again, {} rejected; {} delivered, {} deferred, {} failed, {} held",
-        count(seen.events, "completion"),
-        lines.accepted,
-        lines.duplicates + lines.conflicts,
-        lines.rejected + seen.bad,
-        sent.delivered,
-        sent.deferred,
-        sent.failed,
-        sent.held
-    ));
-    Ok(if seen.broken || seen.bad > 0 || once.incomplete() { Exit::Incomplete } else { Exit::Done })
 }

@@ -9,7 +9,6 @@ pub mod completion;
 mod connect;
 pub mod credentials;
 pub mod error;
-pub mod past;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "`cargo xtask proto` makes it")]
 mod proto;
