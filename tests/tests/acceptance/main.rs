@@ -27,3 +27,4 @@ mod smtp;
 mod spool;
 mod tls_auth;
 mod velociraptor_tools;
+mod velociraptor_watch;

@@ -156,7 +156,7 @@ async fn list(client: &Client) -> Result<BTreeSet<String>, ApiError> {
 fn id(row: &str) -> Option<String> {
     let listed: Listed = serde_json::from_str(row).ok()?;
     let id = listed.id.filter(|id| !id.is_empty()).unwrap_or_else(|| ROOT_ORG.to_owned());
-    let usable = id.len() <= MOST_ID && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let usable = id.len() <= MOST_ID && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     if !usable {
         tracing::error!(org = %Visible(&id), "this is no org's id: it is not watched");
     }

@@ -141,17 +141,19 @@ impl Course {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Beats {
     last: i64,
+    any: bool,
     broken: bool,
 }
 
 impl Beats {
     /// A log that is to reach back to `since`.
     pub(super) fn new(since: i64) -> Self {
-        Self { last: since, broken: false }
+        Self { last: since, any: false, broken: false }
     }
 
     /// The next beat.
     pub(super) fn beat(&mut self, at: i64) {
+        self.any = true;
         self.broken |= at.saturating_sub(self.last) > GAP;
         self.last = self.last.max(at);
     }
@@ -161,9 +163,9 @@ impl Beats {
         self.broken
     }
 
-    /// Whether the log was kept the whole time until `now`.
+    /// Whether the log was kept the whole time until `now`. Without any beat there may be no log at all.
     pub(super) fn complete(&self, now: i64) -> bool {
-        !self.broken && now.saturating_sub(self.last) <= GAP
+        self.any && !self.broken && now.saturating_sub(self.last) <= GAP
     }
 }
 
@@ -250,6 +252,8 @@ mod tests {
         };
         assert!(of(T, &[T + 60, T + 120, T + 300], T + 400));
         assert!(!of(T, &[], T + 400), "there is no log");
+        assert!(!of(T, &[], T + 10), "there may be none");
+        assert!(of(T, &[T + 5], T + 10));
         assert!(!of(T, &[T + 240, T + 300], T + 310), "it begins too late");
         assert!(!of(T, &[T + 60, T + 300, T + 360], T + 400), "there is a gap");
         assert!(!of(T, &[T + 60, T + 120], T + 400), "it is kept no more");

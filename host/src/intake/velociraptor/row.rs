@@ -7,9 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::blob::hex;
 use crate::event::line::LineError;
 use crate::intake::{Line, Refused};
-
-/// The queue whose rows these are, as events name it.
-const TYPE: &str = "System.Flow.Completion";
+use crate::velociraptor::completion;
 
 /// What a row is.
 #[derive(Debug)]
@@ -20,7 +18,7 @@ pub(super) enum Row {
     Ended,
     /// Nothing to take: a collection on the server itself.
     Server,
-    /// A completion, or what is none and is for the pipeline to refuse.
+    /// A completion, or what is none and is refused with its reason.
     Completion {
         /// To be handed over.
         line: Line,
@@ -29,16 +27,15 @@ pub(super) enum Row {
     },
 }
 
-/// The columns that the queries ask for, as text.
-#[derive(Debug, Deserialize)]
+/// The columns that tell what a row is, as text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Columns<'a> {
     #[serde(borrow, rename = "Timestamp")]
     timestamp: Option<&'a RawValue>,
     #[serde(borrow, rename = "ClientId")]
     client: Option<&'a RawValue>,
     #[serde(borrow, rename = "FlowId")]
-    flow_id: Option<&'a RawValue>,
-    #[serde(borrow, rename = "Flow")]
     flow: Option<&'a RawValue>,
     #[serde(borrow, rename = "_Beat")]
     beat: Option<&'a RawValue>,
@@ -46,14 +43,12 @@ struct Columns<'a> {
     ended: Option<&'a RawValue>,
 }
 
-/// Reads a row of `org`. A line longer than `limit` bytes is refused, with the reason in its place.
+/// Reads a row of `org`. What is no completion, or longer than `limit` bytes, is refused: the reason is in its place.
 pub(super) fn read(row: &RawValue, org: &str, limit: u64) -> Row {
-    let Ok(columns) = serde_json::from_str::<Columns<'_>>(row.get()) else {
-        // No object, or one with a column twice: as it is, for the record.
-        return Row::Completion { line: line(row.get().to_owned(), None, limit), at: None };
-    };
-    let Columns { timestamp, client, flow_id, flow, beat, ended } = columns;
-    if client.is_none() && flow_id.is_none() {
+    // No object, or one with a column twice, has none of these.
+    let columns: Columns<'_> = serde_json::from_str(row.get()).unwrap_or_default();
+    let Columns { timestamp, client, flow, beat, ended } = columns;
+    if client.is_none() && flow.is_none() {
         if ended.is_some_and(|ended| ended.get() == "true") {
             return Row::Ended;
         }
@@ -65,14 +60,14 @@ pub(super) fn read(row: &RawValue, org: &str, limit: u64) -> Row {
         return Row::Server;
     }
     let at = timestamp.and_then(seconds);
-    let mut text = format!("{{\"type\":\"{TYPE}\",\"OrgId\":{}", serde_json::Value::from(org));
-    for (name, value) in [("Timestamp", timestamp), ("ClientId", client), ("FlowId", flow_id), ("Flow", flow)] {
-        if let Some(value) = value {
-            text.push_str(&format!(",\"{name}\":{}", value.get()));
-        }
-    }
-    text.push('}');
-    Row::Completion { line: line(text, at, limit), at }
+    let content = match completion::line(org, row) {
+        Ok(line) if line.len() as u64 <= limit => Ok(line),
+        Ok(line) => Err(refused(&line, LineError::TooLong { limit }.to_string())),
+        Err(reason) => Err(refused(row.get().as_bytes(), reason)),
+    };
+    // There is no file that it could be looked up in: its time says more than a number of ours.
+    let offset = at.and_then(|at| u64::try_from(at).ok()).unwrap_or(0);
+    Row::Completion { line: Line { offset, content }, at }
 }
 
 /// Whole seconds, positive; a fraction is cut off.
@@ -82,16 +77,8 @@ fn seconds(value: &RawValue) -> Option<i64> {
     whole.parse().ok().filter(|seconds| *seconds > 0)
 }
 
-fn line(text: String, at: Option<i64>, limit: u64) -> Line {
-    let length = text.len() as u64;
-    let content = if length > limit {
-        let digest = hex(&Sha256::digest(&text));
-        Err(Refused { length, digest, reason: LineError::TooLong { limit }.to_string() })
-    } else {
-        Ok(text.into_bytes())
-    };
-    // There is no file that it could be looked up in: its time says more than a number of ours.
-    Line { offset: at.and_then(|at| u64::try_from(at).ok()).unwrap_or(0), content }
+fn refused(bytes: &[u8], reason: String) -> Refused {
+    Refused { length: bytes.len() as u64, digest: hex(&Sha256::digest(bytes)), reason }
 }
 
 #[cfg(test)]
@@ -136,17 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_handed_over_for_the_record() {
-        assert_eq!(taken("[1,2]"), ("[1,2]".to_owned(), None));
-        let twice = r#"{"ClientId":"C.1","ClientId":"C.2","FlowId":"F.1"}"#;
-        assert_eq!(taken(twice).0, twice);
-        let (line, at) = taken(r#"{"Timestamp":"soon","ClientId":7}"#);
-        assert_eq!(
-            (line.as_str(), at),
-            (r#"{"type":"System.Flow.Completion","OrgId":"root","Timestamp":"soon","ClientId":7}"#, None)
-        );
-        let error = crate::event::read(line.as_bytes(), &LineLimits::default()).unwrap_err();
-        assert!(error.to_string().contains("ClientId"), "{error}");
+    fn what_is_no_completion_is_refused_with_its_reason() {
+        for (row, said) in [
+            ("[1,2]", "no object"),
+            (r#"{"ClientId":"C.1","ClientId":"C.2","FlowId":"F.1"}"#, "duplicate field"),
+            (r#"{"Timestamp":7,"FlowId":"F.1"}"#, "`ClientId`"),
+            (r#"{"_Ended":false}"#, "`ClientId`"),
+        ] {
+            let Row::Completion { line, .. } = of(row) else { panic!("{row}") };
+            let refused = line.content.unwrap_err();
+            assert_eq!((refused.length, refused.digest.len()), (row.len() as u64, 64));
+            assert!(refused.reason.contains(said), "{}", refused.reason);
+        }
+        assert_eq!(taken(r#"{"Timestamp":"soon","ClientId":"C.1","FlowId":"F.1"}"#).1, None);
     }
 
     #[test]
