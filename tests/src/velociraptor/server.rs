@@ -238,6 +238,11 @@ impl FakeVelociraptor {
         self.inner.scripts.lock().unwrap().push(Box::new(script));
     }
 
+    /// No more scripts.
+    pub fn clear_scripts(&self) {
+        self.inner.scripts.lock().unwrap().clear();
+    }
+
     /// Every query so far.
     #[must_use]
     pub fn queries(&self) -> Vec<Recorded> {
