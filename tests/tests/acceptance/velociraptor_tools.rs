@@ -172,7 +172,7 @@ fn import_reads_what_runs_on_the_server() {
     let env = site(&server, User::Good, "org = [\"root\", \"O1AB\"]");
 
     let said = env.bewit(["import", "--from-server"]).run().expect(0);
-    said.check(said.err().contains("org root: Server.Monitor.Health is another artifact"), "what is passed over");
+    said.check(said.err().contains("org root: `Server.Monitor.Health` is another artifact"), "what is passed over");
     let rules = said.out();
     for name in ["flow-completion", "flow-completion-2", "flow-completion-O1AB"] {
         said.check(rules.matches(&format!("\nname = \"{name}\"\n")).count() == 1, name);
@@ -199,7 +199,7 @@ fn import_says_what_runs_instead() {
     said.check(said.err().contains("org root: no server event artifact runs there"), "nothing runs");
     server.world().set_server_monitoring("root", json!({"artifacts": ["Server.Monitor.Health"], "specs": []}));
     let said = env.bewit(["import", "--from-server"]).run().expect(1);
-    said.check(said.err().contains("what runs: Server.Monitor.Health"), "another runs");
+    said.check(said.err().contains("what runs: `Server.Monitor.Health`"), "another runs");
     said.check(!said.out().contains("[[rule]]"), "no rule");
     server.world().set_permissions("root", &["ANY_QUERY"]);
     let said = env.bewit(["import", "--from-server"]).run().expect(1);
