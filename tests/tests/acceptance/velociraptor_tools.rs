@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acceptance::velociraptor::{Beat, Cut, FakeVelociraptor, Flow, Leaf, User, flow};
+use acceptance::velociraptor::{Beat, Cut, FakeVelociraptor, Flow, Item, Kind, Leaf, Reply, User, flow};
 use acceptance::{Site, TestEnv};
 use serde_json::{Value, json};
 
@@ -117,7 +117,7 @@ fn check_names_the_command_that_grants_what_is_missing() {
 fn check_tells_a_wrong_server_from_one_that_is_away() {
     let server = server();
     let env = site(&server, User::Good, "");
-    server.set_leaf(&Leaf::Name("proxy.example.org".to_owned()));
+    server.set_leaf(&Leaf::Name("other.example.org".to_owned()));
     let said = env.bewit(["check"]).run().expect(2);
     said.check(said.err().contains("not that of `VelociraptorServer`"), "another name");
     server.set_leaf(&Leaf::Stranger);
@@ -132,6 +132,30 @@ fn check_tells_a_wrong_server_from_one_that_is_away() {
     let said = env.bewit(["check"]).run().expect(0);
     said.check(said.err().contains("warning: velociraptor: ") && said.err().contains("cannot be reached"), "away");
     said.check(said.out().ends_with("\nok\n"), "the configuration is right");
+}
+
+#[test]
+fn check_believes_no_stream_that_only_ends_well() {
+    let server = server();
+    server.script(|asked| {
+        let item = match asked.kind {
+            Kind::Watch => Item::Row("{\"_Ended\":true}".to_owned()),
+            Kind::Links => Item::Log("Symbol link_to not found.".to_owned()),
+            // An answer that was cut off, on a stream that ends well.
+            Kind::Monitoring => Item::Log("Starting query execution.".to_owned()),
+            _ => return None,
+        };
+        Some(Reply::Items(vec![item]))
+    });
+    let said = site(&server, User::Good, "").bewit(["check"]).run().expect(2);
+    for part in [
+        "root: watch: the query `watch` has ended by itself",
+        "root: links: the query `links` failed: Symbol link_to not found.",
+        "root: catch_up: the query `catch_up` has ended by itself",
+    ] {
+        said.check(said.err().contains(part), part);
+    }
+    said.check(said.out().contains("root: flow: flows"), "what works is told of all the same");
 }
 
 #[test]
@@ -279,7 +303,6 @@ fn replay_takes_in_what_is_not_known_and_ends() {
 
 #[test]
 fn replay_reads_the_log_when_it_is_whole() {
-    use acceptance::velociraptor::Kind;
     let server = server();
     let now = now();
     complete(&server, "root", "C.0000000000000001", "F.1", now - 500);

@@ -93,9 +93,8 @@ impl Scene {
 }
 
 fn site(keys: &str, web: SocketAddr) -> Site {
-    Site::mailbox().more(&format!(
-        "\n[velociraptor]\napi_config = \"api.config.yaml\"\n{keys}\n[web]\nlisten = \"{web}\""
-    ))
+    Site::mailbox()
+        .more(&format!("\n[velociraptor]\napi_config = \"api.config.yaml\"\n{keys}\n[web]\nlisten = \"{web}\""))
 }
 
 #[test]
