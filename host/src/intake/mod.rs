@@ -50,6 +50,18 @@ pub struct Batch {
     pub lines: Vec<Line>,
     /// Where the source stands after them.
     pub position: Option<Position>,
+    /// When two lines of one event are the same.
+    pub same: Same,
+}
+
+/// When two lines with the same key are the same event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Same {
+    /// When all their bytes are; else the second is a conflict.
+    #[default]
+    Bytes,
+    /// Always: the source may write one event in several ways.
+    Key,
 }
 
 /// Most lines of one [`Batch`].

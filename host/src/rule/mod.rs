@@ -5,6 +5,7 @@ pub mod address;
 pub mod decide;
 pub mod defaults;
 pub mod import;
+pub mod needs;
 #[cfg(test)]
 mod parity;
 pub mod pattern;
