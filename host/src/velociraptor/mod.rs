@@ -1,9 +1,11 @@
 //! A Velociraptor server, asked over its gRPC API: who we are ([`credentials`]), how it is reached ([`connect`]), what a
-//! query is and what comes back ([`client`]), what can go wrong ([`error`]), and the queries themselves ([`queries`]).
+//! query is and what comes back ([`client`]), what a completion becomes ([`completion`]), what can go wrong ([`error`]), and
+//! the queries themselves ([`queries`]).
 //!
 //! Nothing outside this folder names a type of gRPC. What a row means is the business of whoever asked.
 
 pub mod client;
+pub mod completion;
 mod connect;
 pub mod credentials;
 pub mod error;
