@@ -141,7 +141,7 @@ impl Pipeline {
         let each = group.iter().map(|line| async {
             match line {
                 Examined::Event { event, .. } if !known.contains(&event.key) => {
-                    gathered(live, snapshot, &rules, event, rows).await.map(Some)
+                    gathered(live, snapshot, &rules, event, rows, true).await.map(Some)
                 }
                 _ => Ok(None),
             }
@@ -152,18 +152,21 @@ impl Pipeline {
     }
 }
 
-/// Asks a server for what these rules need of an event and it does not carry.
+/// Asks a server for what these rules need of an event and it does not carry; also for what their mails show, if they are
+/// to be written.
 pub(crate) async fn gathered(
     live: &Live,
     snapshot: &Snapshot,
     rules: &[&Rule],
     event: &FlowCompletion,
     rows: &RowReader,
+    mail: bool,
 ) -> io::Result<Facts> {
     let reads_rows = |plugin: &str| snapshot.plugins.reads_rows(plugin);
     let config = &snapshot.config;
-    let links = config.base_url.is_none();
-    live.gather(&Request { rules, event, rows, limits: &config.limits, reads_rows: &reads_rows, links }).await
+    let (limits, reads_rows) = (&config.limits, &reads_rows);
+    let links = mail && config.base_url.is_none();
+    live.gather(&Request { rules, event, rows, limits, reads_rows, mail, links }).await
 }
 
 impl Accept for Pipeline {
@@ -301,8 +304,7 @@ impl<'a> Ground<'a> {
 
     /// The same, with what was asked for an event.
     pub(crate) fn with(self, facts: &'a Facts) -> Self {
-        let links = facts.links.as_deref().map(|links| Root::Server { page: &links.page, download: &links.download });
-        Self { rows: &facts.rows, links, ..self }
+        Self { rows: &facts.rows, links: facts.links.as_deref().map(Root::from), ..self }
     }
 }
 

@@ -50,7 +50,7 @@ async fn once(
     let rows = RowReader::kept(outbox.blobs().clone(), job.files.iter().cloned());
     // What cannot be read or has no rule any more is told by `again`.
     let facts = match (live, read(snapshot, job)) {
-        (Some(live), Ok((rule, event))) => Some(gathered(live, snapshot, &[rule], &event, &rows).await?),
+        (Some(live), Ok((rule, event))) => Some(gathered(live, snapshot, &[rule], &event, &rows, true).await?),
         _ => None,
     };
     let (snapshot, blobs, work) = (Arc::clone(snapshot), outbox.blobs().clone(), Arc::clone(job));

@@ -107,7 +107,11 @@ impl Snapshot {
     /// What composes with this snapshot's templates.
     #[must_use]
     pub fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, links: self.config.base_url.as_deref().map(Root::Base), plugins: &*self.plugins }
+        Composer {
+            templates: &self.templates,
+            links: self.config.base_url.as_deref().map(Root::Base),
+            plugins: &*self.plugins,
+        }
     }
 
     /// Folders whose files the snapshot was read from: the configuration's, the templates' and the plugins'.

@@ -9,13 +9,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::progress::Progress;
+use super::server::Server;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::compose::Composer;
 use crate::config::Config;
 use crate::config::load::load_offline;
 use crate::event::{FlowCompletion, NoEvent};
 use crate::facts::RowReader;
+use crate::facts::live::Standing;
 use crate::judge::{Postponed, judge};
+use crate::pipeline::no_record;
 use crate::rule::{Decision, PluginNote, Rule, TraceEntry, TraceVerdict, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::{Visible, one_line};
@@ -23,7 +26,8 @@ use crate::text::{Visible, one_line};
 /// Show the decision for each event and rule, with the trace
 ///
 /// Each rule says of each event whether it mails and to whom, and each of its filters says why or why not. Nothing is
-/// sent or stored. Lines that are no events are named on standard error; the exit code is then 1.
+/// sent or stored. A Velociraptor server that is configured is asked for facts that rules need and events do not carry.
+/// Lines that are no events are named on standard error; the exit code is then 1.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -32,6 +36,9 @@ pub struct ExplainArgs {
     /// One JSON object a line for each event and rule, instead of a text to be read
     #[arg(long)]
     pub json: bool,
+    /// Do not ask the Velociraptor server for facts that an event does not carry
+    #[arg(long)]
+    pub offline: bool,
     /// Files of events, one JSON object a line; `-` is standard input
     #[arg(required = true, value_name = "EVENTS")]
     pub events: Vec<PathBuf>,
@@ -44,9 +51,11 @@ pub struct ExplainArgs {
 pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config.config)?;
     let snapshot = Snapshot::build(config)?;
+    let server = Server::of(&snapshot.config, args.offline)?;
     let progress = Progress::start("events explained", io::stdout().is_terminal());
     let mut work = Work {
-        rules: &snapshot.config.rules,
+        snapshot: &snapshot,
+        server,
         composer: snapshot.composer(),
         json: args.json,
         out: output::stdout(),
@@ -54,7 +63,7 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
         bad: 0,
     };
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
-        Ok(event) => work.answer(&event, &heard.rows).context("standard output"),
+        Ok(event) => work.event(&event, &heard.rows),
         Err(error) => {
             work.refuse(&heard.place, &error);
             Ok(())
@@ -94,7 +103,8 @@ struct Answer<'a> {
 }
 
 struct Work<'a, W> {
-    rules: &'a [Rule],
+    snapshot: &'a Snapshot,
+    server: Option<Server>,
     composer: Composer<'a>,
     json: bool,
     out: W,
@@ -108,15 +118,29 @@ impl<W: Write> Work<'_, W> {
         output::note(format_args!("{place}: {}", Visible(&error.to_string())));
     }
 
-    fn answer(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
+    /// Answers for an event, with what the server has to add to it.
+    fn event(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
+        let Some(server) = &self.server else {
+            return self.answer(event, rows, &[]).context("standard output");
+        };
+        let rules: Vec<&Rule> = self.snapshot.config.rules.iter().collect();
+        let facts = server.complete(self.snapshot, &rules, event, rows, false)?;
+        let event = facts.event.as_deref().unwrap_or(event);
+        self.answer(event, &facts.rows, &facts.standing).context("standard output")
+    }
+
+    fn answer(&mut self, event: &FlowCompletion, rows: &RowReader, standing: &[Standing]) -> io::Result<()> {
         self.events += 1;
         let key = event.key.to_string();
         if !self.json {
             let gap = if self.events == 1 { "" } else { "\n" };
             writeln!(self.out, "{gap}{}", Visible(&key))?;
         }
-        for rule in self.rules {
-            let (decision, subject) = self.decide(rule, event, rows);
+        for (at, rule) in self.snapshot.config.rules.iter().enumerate() {
+            let (decision, subject) = match standing.get(at) {
+                Some(Standing::NoRecord) => (no_record(), None),
+                _ => self.decide(rule, event, rows),
+            };
             if self.json {
                 let answer = Answer {
                     event: &key,

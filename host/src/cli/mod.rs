@@ -16,6 +16,7 @@ pub mod render;
 pub mod run;
 pub mod schema;
 pub mod send_test;
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

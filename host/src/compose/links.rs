@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::facts::live::Prefixes;
+
 /// Where a server's pages are.
 #[derive(Debug, Clone, Copy)]
 pub enum Root<'a> {
@@ -15,6 +17,12 @@ pub enum Root<'a> {
         /// What stands before `?` in the address of a download.
         download: &'a str,
     },
+}
+
+impl<'a> From<&'a Prefixes> for Root<'a> {
+    fn from(links: &'a Prefixes) -> Self {
+        Self::Server { page: &links.page, download: &links.download }
+    }
 }
 
 /// Builds links below one server's root.

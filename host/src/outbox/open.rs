@@ -18,8 +18,7 @@ const APPLICATION_ID: i64 = 0x4265_7769;
 
 /// Steps of the schema; `PRAGMA user_version` counts those that were made. Each runs in one transaction; once released,
 /// none is ever changed.
-const STEPS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const STEPS: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// The schema this program writes.
 #[allow(clippy::cast_possible_wrap, reason = "a handful of steps")]

@@ -7,7 +7,7 @@ pub mod defaults;
 pub mod import;
 pub mod needs;
 #[cfg(test)]
-mod parity;
+pub(crate) mod parity;
 pub mod pattern;
 pub mod recipients;
 

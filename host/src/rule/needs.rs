@@ -228,8 +228,7 @@ fn of_source(rule: &Rule, source: &str, filters_read: bool) -> Option<Want> {
     let plugin = plugin.then_some(Want { rows: None, bytes: READ, plugin: true });
     let table = rule.include_result_table_from.iter().rev().find(|entry| entry.source.matches(source));
     // One more than are shown, to know that there are more.
-    let table =
-        table.map(|entry| Want { rows: Some(entry.max_rows.saturating_add(1)), bytes: READ, plugin: false });
+    let table = table.map(|entry| Want { rows: Some(entry.max_rows.saturating_add(1)), bytes: READ, plugin: false });
     let mut attached = None;
     if rule.attachments_max_mib > 0 {
         attached = rule.include_result_attachment_from.iter().rev().find(|entry| entry.source.matches(source));

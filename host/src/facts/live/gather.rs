@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 use super::cache::{Asking, Known};
-use super::merge::{self, FlowRow, Facts};
+use super::merge::{self, Facts, FlowRow};
 use super::results::{Failure, counted};
 use super::{Client, Live, Prefixes};
 use crate::event::line::LineLimits;
@@ -43,6 +43,8 @@ pub struct Request<'a> {
     pub limits: &'a LineLimits,
     /// Whether a plugin may look at rows.
     pub reads_rows: &'a (dyn Fn(&str) -> bool + Send + Sync),
+    /// Whether mails are written; if not, only rows that plugins look at are read.
+    pub mail: bool,
     /// Whether the server is asked how links are built.
     pub links: bool,
 }
@@ -105,9 +107,10 @@ impl Live {
             links: None,
             standing: vec![Standing::Ready; rules.len()],
         };
-        // The right to ask is held to the end, so that a flow's rows count as well.
-        let permit = if all.any() { self.0.flows.acquire().await.ok() } else { None };
+        // The right to ask is held to the end: a flow that is asked about is one flow, whatever is asked.
+        let mut permit = None;
         if all.any() {
+            permit = self.0.flows.acquire().await.ok();
             let event = self.facts(asked.event, all, asked.limits).await;
             let standing = match event {
                 Ok(Some(event)) => {
@@ -134,29 +137,46 @@ impl Live {
                 _ => Wants::default(),
             })
             .collect();
-        let all = each.iter().cloned().fold(Wants::default(), Wants::and);
-        if all.any() {
-            let _permit = match permit {
-                Some(permit) => Some(permit),
-                None => self.0.flows.acquire().await.ok(),
-            };
+        let mut all = each.iter().cloned().fold(Wants::default(), Wants::and);
+        if !asked.mail {
+            all.sources.retain(|_, want| want.plugin);
+            all.uploads = all.uploads.filter(|_| rules.iter().any(|rule| !rule.filters.is_empty()));
+        }
+        if permit.is_none() && (all.any() || asked.links && all.mail) {
+            permit = self.0.flows.acquire().await.ok();
+        }
+        let waits = |error: &ApiError, standing: &mut Vec<Standing>, wants_it: fn(&Wants) -> bool| {
+            for (place, _) in standing.iter_mut().zip(&each).filter(|(_, wants)| wants_it(wants)) {
+                *place = Standing::Waits(error.into());
+            }
+        };
+        let mut gone = false;
+        if let Some(most) = all.uploads {
             let mut event = event.clone();
-            match self.read(&mut event, &all, asked.limits).await {
+            match self.add_uploads(&mut event, most, asked.limits).await {
+                Ok(()) => out.event = Some(Box::new(event)),
+                // Whoever wants no uploads may want rows, of the same server.
+                Err(error) => {
+                    waits(&error, &mut out.standing, Wants::any);
+                    gone = true;
+                }
+            }
+        }
+        if !all.sources.is_empty() && !gone {
+            let mut event = out.event.as_deref().unwrap_or(asked.event).clone();
+            match self.add_rows(&mut event, &all).await {
                 Ok(folder) => {
-                    out.rows = folder.map_or(out.rows.clone(), |folder| out.rows.with_asked(folder));
+                    out.rows = out.rows.with_asked(folder);
                     out.event = Some(Box::new(event));
                 }
-                Err(Failure::Api(error)) => {
-                    for (place, _) in out.standing.iter_mut().zip(&each).filter(|(_, wants)| wants.any()) {
-                        *place = Standing::Waits((&error).into());
-                    }
-                }
+                Err(Failure::Api(error)) => waits(&error, &mut out.standing, |wants| !wants.sources.is_empty()),
                 Err(Failure::Io(error)) => return Err(error),
             }
         }
         if asked.links && all.mail {
             out.links = self.links(&asked.event.key.org_id).await;
         }
+        drop(permit);
         Ok(out)
     }
 
@@ -191,14 +211,16 @@ impl Live {
                 facts.push(("Flow", record.get().to_owned()));
             }
             if let Some(asking) = asks_client {
-                let client = Client { info: text(row.client_info.as_ref()), metadata: text(row.client_metadata.as_ref()) };
+                let client =
+                    Client { info: text(row.client_info.as_ref()), metadata: text(row.client_metadata.as_ref()) };
                 add_client(&mut facts, needs, &client);
                 if client.info.len() + client.metadata.len() <= KEPT {
                     asking.fill(client);
                 }
             }
             if let Some(asking) = asks_hunt {
-                let hunt: Arc<str> = row.hunt.as_ref().map_or_else(|| "null".into(), |hunt| merge::small_hunt(hunt).into());
+                let hunt: Arc<str> =
+                    row.hunt.as_ref().map_or_else(|| "null".into(), |hunt| merge::small_hunt(hunt).into());
                 facts.push(("hunt", hunt.to_string()));
                 if hunt.len() <= KEPT {
                     asking.fill(hunt);
@@ -266,27 +288,22 @@ impl Live {
         Ok(format!("[{}]", known.join(",")))
     }
 
-    /// Reads what is wanted of the flow's rows and uploads. Answers the folder of the rows, if there are any.
-    async fn read(
-        &self,
-        event: &mut FlowCompletion,
-        wants: &Wants,
-        limits: &LineLimits,
-    ) -> Result<Option<Arc<TempDir>>, Failure> {
-        if let Some(most) = wants.uploads {
-            match self.uploads(&event.key, most).await? {
-                Ok((list, more)) => {
-                    *event = merge::merged(event, &vec![("uploads", list)], limits);
-                    let listed = event.uploads.as_ref().map_or(0, |uploads| uploads.len() as u64);
-                    // Whoever lists fewer than there are knows the number from the record only.
-                    event.uploads_total = more.then(|| event.flow.total_uploaded_files.max(listed + 1));
-                }
-                Err(sentence) => event.missing.push(sentence),
+    /// Asks for the flow's uploads.
+    async fn add_uploads(&self, event: &mut FlowCompletion, most: u64, limits: &LineLimits) -> Result<(), ApiError> {
+        match self.uploads(&event.key, most).await? {
+            Ok((list, more)) => {
+                *event = merge::merged(event, &vec![("uploads", list)], limits);
+                let listed = event.uploads.as_ref().map_or(0, |uploads| uploads.len() as u64);
+                // Whoever lists fewer than there are knows the number from the record only.
+                event.uploads_total = more.then(|| event.flow.total_uploaded_files.max(listed + 1));
             }
+            Err(sentence) => event.missing.push(sentence),
         }
-        if wants.sources.is_empty() {
-            return Ok(None);
-        }
+        Ok(())
+    }
+
+    /// Asks for the flow's rows. Answers the folder where they are.
+    async fn add_rows(&self, event: &mut FlowCompletion, wants: &Wants) -> Result<Arc<TempDir>, Failure> {
         let folder = Arc::new(self.folder()?);
         let mut results = event.results.as_deref().cloned().unwrap_or_default();
         let most = wants.sources.values().map(|want| want.bytes).max().unwrap_or(0).saturating_mul(SOURCES);
@@ -313,7 +330,7 @@ impl Live {
             results.insert(source.clone(), set);
         }
         event.results = Some(Arc::new(results));
-        Ok(Some(folder))
+        Ok(folder)
     }
 
     /// A folder of its own for a flow's rows, which nobody else can look into.

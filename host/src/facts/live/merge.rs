@@ -121,7 +121,8 @@ mod tests {
         assert_eq!(done.missing.len(), 1);
         assert!(done.missing[0].starts_with("`Flow` as the server has it cannot be used: nested deeper"));
         // A lone surrogate is mended as in any line.
-        let done = merged(&event, &facts(&[("client_info", r#"{"os_info":{"fqdn":"a\ud800"}}"#)]), &LineLimits::default());
+        let done =
+            merged(&event, &facts(&[("client_info", r#"{"os_info":{"fqdn":"a\ud800"}}"#)]), &LineLimits::default());
         assert_eq!(done.client.unwrap().fqdn, "a\u{fffd}");
     }
 
@@ -137,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_hunt_is_made_small() {
-        let hunt = RawValue::from_string(r#"{"hunt_id":"H.1","start_request":{"x":1},"tags":["t"]}"#.to_owned()).unwrap();
+        let hunt =
+            RawValue::from_string(r#"{"hunt_id":"H.1","start_request":{"x":1},"tags":["t"]}"#.to_owned()).unwrap();
         assert_eq!(small_hunt(&hunt), r#"{"hunt_id":"H.1","tags":["t"]}"#);
     }
 }

@@ -136,7 +136,8 @@ impl Live {
     /// Why an org cannot be asked for now, if that was found out a moment ago.
     fn is_down(&self, org: &str) -> Option<ApiError> {
         let down = self.0.down.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = ["", org].into_iter().filter_map(|org| down.get(org)).find(|(since, _)| since.elapsed() < COOL_DOWN);
+        let known =
+            ["", org].into_iter().filter_map(|org| down.get(org)).find(|(since, _)| since.elapsed() < COOL_DOWN);
         known.map(|(_, error)| error.clone())
     }
 
