@@ -17,7 +17,7 @@ use crate::config::{Config, OnAmbiguous, Transport};
 use crate::delivery::{self, Summary, Until};
 use crate::digests;
 use crate::facts::live::Live;
-use crate::intake::{Accept, Mode, http, spool, stdin};
+use crate::intake::{Accept, Counts, Mode, http, spool, stdin, velociraptor};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::postponed;
@@ -104,6 +104,25 @@ impl App {
         if self.stdin {
             taken.lines.add(stdin::run(&config.limits, self.pipeline(), None, Mode::Once).await?);
         }
+        if let Some(server) = config.velociraptor.as_ref().filter(|server| server.watch) {
+            let state = velociraptor::State::default();
+            let counts = velociraptor::run(server, &config.limits, self.pipeline(), state, Mode::Once).await;
+            taken.lines.add(counts.context("velociraptor")?);
+        }
+        self.sent(taken).await
+    }
+
+    /// Sends what is due, also what was handed to [`App::pipeline`] before, as [`App::once`] does; takes nothing.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn drain(self, lines: Counts) -> anyhow::Result<Once> {
+        postponed::flush(&self.current, &self.outbox, self.live.as_ref(), Timestamp::now()).await?;
+        self.sent(spool::Summary { lines, ..spool::Summary::default() }).await
+    }
+
+    async fn sent(self, taken: spool::Summary) -> anyhow::Result<Once> {
+        let config = self.config();
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
         let sent = delivery::run(
             self.outbox.clone(),
@@ -164,10 +183,21 @@ impl App {
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
             parts.spawn("http", async move { server.run(&limits, pipeline, stops).await.context("intake.http") });
         }
+        let watched = velociraptor::State::default();
+        if let Some(server) = config.velociraptor.clone().filter(|server| server.watch) {
+            let (pipeline, limits, state) = (self.pipeline(), config.limits, watched.clone());
+            let stops = intake_stops.clone();
+            parts.spawn("velociraptor", async move {
+                velociraptor::run(&server, &limits, pipeline, state, Mode::Watch(stops))
+                    .await
+                    .context("velociraptor")?;
+                Ok(())
+            });
+        }
         if let Some(listen) = config.web {
             let server = crate::web::Server::bind(listen).await.with_context(|| format!("web: {listen}"))?;
             let (outbox, current, stops) = (self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone());
-            parts.spawn("web", async move { server.run(outbox, current, stops).await.context("web") });
+            parts.spawn("web", async move { server.run(outbox, current, watched, stops).await.context("web") });
         }
         parts.spawn(
             "delivery",
@@ -181,12 +211,13 @@ impl App {
             rules = config.rules.len(),
             spool = config.spool.as_ref().map(|spool| spool.path.display().to_string()),
             http = config.http.as_ref().map(|http| http.listen.to_string()),
+            velociraptor = config.velociraptor.as_ref().map(|server| server.api_config.display().to_string()),
             "bewit is running"
         );
 
         let failure = parts.until_stopped(hangup).await;
         stop_intake.send_replace(true);
-        parts.wait_for(&["reload", "spool", "stdin", "http"]).await;
+        parts.wait_for(&["reload", "spool", "stdin", "http", "velociraptor"]).await;
         stop_rest.send_replace(true);
         let late = parts.wait_for_all().await;
         self.outbox.close().await;

@@ -18,7 +18,7 @@ use crate::event::{self, EventKey, FlowCompletion};
 use crate::facts::RowReader;
 use crate::facts::live::{Gathered as Facts, Lack, Live, Request, Standing};
 use crate::fault;
-use crate::intake::{Accept, Batch, Fate, Line, Same};
+use crate::intake::{Accept, Batch, Fate, Line};
 use crate::judge::{self, Postponed};
 use crate::outbox::{
     Accepted, Content, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
@@ -75,12 +75,12 @@ impl Pipeline {
         self.outbox.check_space()?;
         let snapshot = self.current.load_full();
         let limits = snapshot.config.limits;
-        let Batch { source, folder, lines, position, same } = batch;
+        let Batch { source, folder, lines, position, keyed } = batch;
 
         let plugins = snapshot.config.rules.iter().any(|rule| !rule.filters.is_empty() || !rule.renderers.is_empty());
         let keep = plugins || self.live.is_some();
         let examined = on_blocking_thread(move || {
-            lines.into_iter().map(|line| examine(line, &limits, same, keep)).collect::<Vec<_>>()
+            lines.into_iter().map(|line| examine(line, &limits, keep, keyed)).collect::<Vec<_>>()
         })
         .await?;
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
@@ -208,7 +208,7 @@ impl Examined {
     }
 }
 
-fn examine(line: Line, limits: &LineLimits, same: Same, keep: bool) -> Examined {
+fn examine(line: Line, limits: &LineLimits, keep: bool, keyed: bool) -> Examined {
     let bytes = match line.content {
         Ok(bytes) => bytes,
         Err(refused) => {
@@ -220,14 +220,10 @@ fn examine(line: Line, limits: &LineLimits, same: Same, keep: bool) -> Examined 
             };
         }
     };
-    let mut digest = hex(&Sha256::digest(&bytes));
+    let digest = hex(&Sha256::digest(&bytes));
     match event::read(&bytes, limits) {
         Ok(event) => {
-            if same == Same::Key {
-                // No id has a line break in it.
-                let key = format!("{}\n{}", event.key, event.key.timestamp);
-                digest = hex(&Sha256::digest(key));
-            }
+            let digest = if keyed { of_key(&event.key) } else { digest };
             Examined::Event { event: Box::new(event), digest, line: if keep { bytes } else { Vec::new() } }
         }
         Err(error) => {
@@ -235,6 +231,12 @@ fn examine(line: Line, limits: &LineLimits, same: Same, keep: bool) -> Examined 
             Examined::Rejected { offset: line.offset, length: bytes.len() as u64, digest, reason }
         }
     }
+}
+
+/// What stands for the body of an event whose key says all about it.
+fn of_key(key: &EventKey) -> String {
+    let EventKey { org_id, client_id, flow_id, timestamp } = key;
+    hex(&Sha256::digest(format!("key {org_id:?} {client_id:?} {flow_id:?} {timestamp}")))
 }
 
 fn judge(

@@ -8,8 +8,8 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::facts::Server;
 use super::progress::Progress;
-use super::server::Server;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::compose::Composer;
 use crate::config::Config;
@@ -53,17 +53,17 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let snapshot = Snapshot::build(config)?;
     let server = Server::of(&snapshot.config, args.offline)?;
     let progress = Progress::start("events explained", io::stdout().is_terminal());
-    let mut work = Work {
-        snapshot: &snapshot,
-        server,
-        composer: snapshot.composer(),
-        json: args.json,
-        out: output::stdout(),
-        events: 0,
-        bad: 0,
-    };
+    let rules: Vec<&Rule> = snapshot.config.rules.iter().collect();
+    let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), args.json, output::stdout());
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
-        Ok(event) => work.event(&event, &heard.rows),
+        Ok(event) => match &server {
+            None => work.answer(&event, &heard.rows).context("standard output"),
+            Some(server) => {
+                let facts = server.complete(&snapshot, &rules, &event, &heard.rows, false)?;
+                let event = facts.event.as_deref().unwrap_or(&event);
+                work.answer_with(event, &facts.rows, &facts.standing).context("standard output")
+            }
+        },
         Err(error) => {
             work.refuse(&heard.place, &error);
             Ok(())
@@ -102,45 +102,48 @@ struct Answer<'a> {
     notes: &'a [PluginNote],
 }
 
-struct Work<'a, W> {
-    snapshot: &'a Snapshot,
-    server: Option<Server>,
+/// Judges and answers.
+pub(super) struct Work<'a, W> {
+    pub(super) rules: &'a [Rule],
     composer: Composer<'a>,
     json: bool,
-    out: W,
+    pub(super) out: W,
     events: u64,
     bad: u64,
 }
 
-impl<W: Write> Work<'_, W> {
-    fn refuse(&mut self, place: &str, error: &NoEvent) {
+impl<'a, W: Write> Work<'a, W> {
+    /// Begins with nothing heard.
+    pub(super) fn new(rules: &'a [Rule], composer: Composer<'a>, json: bool, out: W) -> Self {
+        Self { rules, composer, json, out, events: 0, bad: 0 }
+    }
+
+    /// A line that is no event.
+    pub(super) fn refuse(&mut self, place: &str, error: &NoEvent) {
         self.bad += 1;
         output::note(format_args!("{place}: {}", Visible(&error.to_string())));
     }
 
-    /// Answers for an event, with what the server has to add to it.
-    fn event(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
-        let Some(server) = &self.server else {
-            return self.answer(event, rows, &[]).context("standard output");
-        };
-        let rules: Vec<&Rule> = self.snapshot.config.rules.iter().collect();
-        let facts = server.complete(self.snapshot, &rules, event, rows, false)?;
-        let event = facts.event.as_deref().unwrap_or(event);
-        self.answer(event, &facts.rows, &facts.standing).context("standard output")
+    /// An event: what each rule says of it.
+    pub(super) fn answer(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
+        self.answer_with(event, rows, &[])
     }
 
-    fn answer(&mut self, event: &FlowCompletion, rows: &RowReader, standing: &[Standing]) -> io::Result<()> {
+    /// An event with what a server has added to it; `standing` says what each rule can do with that.
+    pub(super) fn answer_with(
+        &mut self,
+        event: &FlowCompletion,
+        rows: &RowReader,
+        standing: &[Standing],
+    ) -> io::Result<()> {
         self.events += 1;
         let key = event.key.to_string();
         if !self.json {
             let gap = if self.events == 1 { "" } else { "\n" };
             writeln!(self.out, "{gap}{}", Visible(&key))?;
         }
-        for (at, rule) in self.snapshot.config.rules.iter().enumerate() {
-            let (decision, subject) = match standing.get(at) {
-                Some(Standing::NoRecord) => (no_record(), None),
-                _ => self.decide(rule, event, rows),
-            };
+        for (at, rule) in self.rules.iter().enumerate() {
+            let (decision, subject) = self.decide(rule, event, rows, standing.get(at));
             if self.json {
                 let answer = Answer {
                     event: &key,
@@ -162,7 +165,16 @@ impl<W: Write> Work<'_, W> {
     }
 
     /// The decision, and the subject of the mail that is due.
-    fn decide(&self, rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> (Decision, Option<String>) {
+    pub(super) fn decide(
+        &self,
+        rule: &Rule,
+        event: &FlowCompletion,
+        rows: &RowReader,
+        standing: Option<&Standing>,
+    ) -> (Decision, Option<String>) {
+        if standing == Some(&Standing::NoRecord) {
+            return (no_record(), None);
+        }
         let judged = judge(rule, event, rows, Timestamp::now(), self.composer.plugins);
         let mut decision = judged.unwrap_or_else(Postponed::into_decision);
         if decision.decision != Verdict::Notify {
@@ -180,7 +192,8 @@ impl<W: Write> Work<'_, W> {
         }
     }
 
-    fn finish(mut self) -> anyhow::Result<Exit> {
+    /// Whether every line was an event.
+    pub(super) fn finish(mut self) -> anyhow::Result<Exit> {
         self.out.flush().context("standard output")?;
         if self.bad == 0 {
             return Ok(Exit::Done);

@@ -1,67 +1,89 @@
-//! A server to ask for what events lack, for the subcommands that only look.
+//! Which server and which orgs a command asks: as the configuration says, or as its arguments do.
 
-use tokio::runtime::Runtime;
+use std::path::Path;
 
-use super::output;
-use crate::config::Config;
-use crate::event::FlowCompletion;
-use crate::facts::RowReader;
-use crate::facts::live::{Gathered, Live, Standing};
-use crate::pipeline::gathered;
-use crate::rule::Rule;
-use crate::snapshot::Snapshot;
-use crate::text::Visible;
-use crate::velociraptor::client::Client;
+use serde::Deserialize;
 
-/// A server, and what waits for its answers.
-pub(super) struct Server {
-    runtime: Runtime,
-    live: Live,
-    /// Where rows lie while an event is looked at.
-    _folder: tempfile::TempDir,
+use super::{Exit, UsageError, output};
+use crate::config::{Orgs, VelociraptorConfig};
+use crate::text::{Visible, one_line};
+use crate::velociraptor::client::{Ask, Client, ROOT_ORG};
+use crate::velociraptor::error::ApiError;
+use crate::velociraptor::queries::ORGS;
+
+/// The section, or what to do when there is none.
+pub(super) fn section<'c>(
+    config: Option<&'c VelociraptorConfig>,
+    file: &Path,
+) -> Result<&'c VelociraptorConfig, UsageError> {
+    config.ok_or_else(|| {
+        UsageError(format!(
+            "{}: there is no [velociraptor], so there is no server to ask; write api_config = \"FILE\" there",
+            Visible(&file.display().to_string())
+        ))
+    })
 }
 
-impl Server {
-    /// The configuration's server, if it has one and it is to be asked.
-    ///
-    /// # Errors
-    /// When nothing can be waited for, or there is no place for rows.
-    pub(super) fn of(config: &Config, offline: bool) -> anyhow::Result<Option<Self>> {
-        let Some(server) = config.velociraptor.as_ref().filter(|_| !offline) else { return Ok(None) };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let folder = tempfile::tempdir()?;
-        let client = {
-            let _inside = runtime.enter();
-            Client::new(server.api_config.clone())
-        };
-        let live = Live::new(client, folder.path().to_owned());
-        Ok(Some(Self { runtime, live, _folder: folder }))
+/// The orgs that are meant: those of the arguments, else those of the configuration; `*` is every org.
+pub(super) fn wanted(arguments: &[String], configured: &Orgs) -> Orgs {
+    if arguments.is_empty() {
+        return configured.clone();
     }
-
-    /// Asks for what the rules need of an event; for rows and links only where a mail is written. What cannot be had is
-    /// told on standard error, and the rules then judge without it.
-    ///
-    /// # Errors
-    /// When rows cannot be stored.
-    pub(super) fn complete(
-        &self,
-        snapshot: &Snapshot,
-        rules: &[&Rule],
-        event: &FlowCompletion,
-        rows: &RowReader,
-        mail: bool,
-    ) -> std::io::Result<Gathered> {
-        let mut facts = self.runtime.block_on(gathered(&self.live, snapshot, rules, event, rows, mail))?;
-        let mut told = false;
-        for standing in &mut facts.standing {
-            if let Standing::Waits(lack) = standing {
-                if !std::mem::replace(&mut told, true) {
-                    let (key, reason) = (event.key.to_string(), Visible(&lack.reason).to_string());
-                    output::note(format_args!("{}: {reason}; judged without them", Visible(&key)));
-                }
-                *standing = Standing::Ready;
-            }
+    if arguments.iter().any(|org| org == "*") {
+        return Orgs::All;
+    }
+    let mut orgs: Vec<String> = Vec::new();
+    for org in arguments {
+        if !orgs.contains(org) {
+            orgs.push(org.clone());
         }
-        Ok(facts)
+    }
+    Orgs::These(orgs)
+}
+
+/// The orgs by id.
+///
+/// # Errors
+/// When all are meant and the server does not tell which there are.
+pub(super) async fn ids(client: &Client, orgs: &Orgs) -> Result<Vec<String>, ApiError> {
+    #[derive(Deserialize)]
+    struct Org {
+        #[serde(rename = "OrgId")]
+        id: String,
+    }
+    let orgs = match orgs {
+        Orgs::These(orgs) => return Ok(orgs.clone()),
+        Orgs::All => client.rows(Ask::new(&ORGS, ROOT_ORG), 10_000).await?,
+    };
+    orgs.iter()
+        .map(|row| match serde_json::from_str::<Org>(row.get()) {
+            // Velociraptor has two spellings for the root org.
+            Ok(Org { id }) => Ok(if id.is_empty() { ROOT_ORG.to_owned() } else { id }),
+            Err(error) => Err(ApiError::Answer { query: ORGS.name, reason: error.to_string() }),
+        })
+        .collect()
+}
+
+/// Reports what the server has not answered, with what to do.
+pub(super) fn report(what: &str, error: &ApiError) -> Exit {
+    let hint = match error.hint() {
+        "" => String::new(),
+        hint => format!("\n  {hint}"),
+    };
+    output::note(format_args!("error: {}: {}{hint}", one_line(what), one_line(&error.to_string())));
+    Exit::Incomplete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_beat_the_configuration() {
+        let these = |orgs: &[&str]| Orgs::These(orgs.iter().map(|org| (*org).to_owned()).collect());
+        let names = |orgs: &[&str]| orgs.iter().map(|org| (*org).to_owned()).collect::<Vec<_>>();
+        assert_eq!(wanted(&[], &Orgs::All), Orgs::All);
+        assert_eq!(wanted(&names(&["O1", "root", "O1"]), &Orgs::All), these(&["O1", "root"]));
+        assert_eq!(wanted(&names(&["O1", "*"]), &these(&["root"])), Orgs::All);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::lines::{BLOCK, Found, Splitter};
-use super::{Accept, BATCH_BYTES, BATCH_LINES, Batch, Counts, Fate, Mode, Same};
+use super::{Accept, BATCH_BYTES, BATCH_LINES, Batch, Counts, Fate, Mode};
 use crate::event::line::LineLimits;
 use crate::outbox::OutboxError;
 
@@ -127,13 +127,8 @@ impl Taker {
                 numbers.push(found.number);
                 lines.push(found.line);
             }
-            let batch = Batch {
-                source: "stdin".to_owned(),
-                folder: self.folder.clone(),
-                lines,
-                position: None,
-                same: Same::Bytes,
-            };
+            let batch =
+                Batch { source: "stdin".to_owned(), folder: self.folder.clone(), lines, position: None, keyed: false };
             let Some(fates) = self.store(batch).await? else { return Ok(false) };
             for (number, fate) in numbers.into_iter().zip(fates) {
                 self.counts.count(&fate);

@@ -82,7 +82,7 @@ impl Site {
         let folder = self.dir.path().join("events");
         let rows = RowReader::new(Some(Arc::from(folder.as_path())));
         let line = Line { offset: 0, content: Ok(EVENT.as_bytes().to_vec()) };
-        let line = examine(line, &LineLimits::default(), Same::Bytes, true);
+        let line = examine(line, &LineLimits::default(), true, false);
         let content = judge(line, None, &HashSet::new(), &self.ground(&rows), None).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
         let Content::Event { outcomes, held, .. } = &content else { panic!("{content:?}") };

@@ -13,3 +13,4 @@ pub mod error;
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "`cargo xtask proto` makes it")]
 mod proto;
 pub mod queries;
+pub mod validity;

@@ -26,3 +26,5 @@ mod sandbox;
 mod smtp;
 mod spool;
 mod tls_auth;
+mod velociraptor_facts;
+mod velociraptor_tools;

@@ -12,7 +12,7 @@ use super::Site;
 use super::answer::{Answer, Report};
 use crate::fault;
 use crate::intake::lines::{Found, Splitter};
-use crate::intake::{BATCH_BYTES, BATCH_LINES, Batch, Same};
+use crate::intake::{BATCH_BYTES, BATCH_LINES, Batch};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
@@ -93,7 +93,7 @@ async fn hand_over(site: &Site, found: Vec<Found>, report: &mut Report) -> Resul
     while found.peek().is_some() {
         let (numbers, lines): (Vec<_>, Vec<_>) =
             found.by_ref().take(BATCH_LINES).map(|found| (found.number, found.line)).unzip();
-        let batch = Batch { source: "http".to_owned(), folder: None, lines, position: None, same: Same::Bytes };
+        let batch = Batch { source: "http".to_owned(), folder: None, lines, position: None, keyed: false };
         let fates = site.accept.accept(batch).await.map_err(|error| site.trouble(error))?;
         numbers.into_iter().zip(fates).for_each(|(number, fate)| report.line(number, fate));
     }

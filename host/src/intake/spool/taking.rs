@@ -11,7 +11,7 @@ use super::reading::{self, Opened, Part, Purpose, Reading, Whole};
 use super::survey::Task;
 use super::{End, Held, Spool, SpoolError, Work, aside, blocking};
 use crate::fault;
-use crate::intake::{Batch, Counts, Fate, Line, Mode, Refused, Same};
+use crate::intake::{Batch, Counts, Fate, Line, Mode, Refused};
 use crate::outbox::{OutboxError, Position};
 
 /// Between attempts when there is no room.
@@ -136,7 +136,7 @@ impl Spool {
             folder: Some(Arc::clone(self.folders.path())),
             lines: std::mem::take(&mut part.lines),
             position: Some(Position { source: claim.source(), offset: part.next }),
-            same: Same::Bytes,
+            keyed: false,
         };
         fault::point("spool_before_accept");
         let fates = self.accept.accept(batch).await?;
@@ -175,7 +175,7 @@ impl Spool {
                     folder: None,
                     lines: vec![Line { offset: 0, content: Err(refused) }],
                     position: Some(Position { source: claim.source(), offset: length.max(1) }),
-                    same: Same::Bytes,
+                    keyed: false,
                 };
                 match self.accept.accept(batch).await {
                     Ok(_) => break,
