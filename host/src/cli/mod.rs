@@ -8,6 +8,7 @@ pub mod completions;
 pub mod demo;
 mod events;
 pub mod explain;
+mod facts;
 pub mod import;
 pub mod outbox;
 pub mod plugin;

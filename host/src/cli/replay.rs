@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::explain::Work;
+use super::facts::complete;
 use super::progress::Progress;
 use super::table::Table;
 use super::{ConfigArgs, Exit, UsageError, output, server};
@@ -17,10 +19,11 @@ use crate::config::load::load_offline;
 use crate::config::units;
 use crate::event::{self, FlowCompletion};
 use crate::facts::RowReader;
+use crate::facts::live::{Gathered, Live};
 use crate::intake::velociraptor::past::{Past, Range};
 use crate::intake::{BATCH_BYTES, BATCH_LINES, Batch, Counts, Line};
 use crate::outbox::OutboxError;
-use crate::rule::Verdict;
+use crate::rule::{Rule, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::{Visible, count};
 use crate::velociraptor::client::Client;
@@ -119,6 +122,9 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<Exit> {
     })
 }
 
+/// Completions whose facts are asked for together.
+const GROUP: usize = 16;
+
 /// What is read, and from where.
 struct Reading {
     client: Client,
@@ -194,16 +200,31 @@ impl Reading {
         let progress = Progress::start("completions read", json && io::stdout().is_terminal());
         let done = progress.counter();
         let rows = RowReader::new(None);
+        let folder = tempfile::tempdir().context("no temporary folder for rows")?;
+        let live = Live::new(self.client.clone(), folder.path().to_owned());
+        let rules: Vec<&Rule> = snapshot.config.rules.iter().collect();
         let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), json, output::stdout());
         let (mut told, mut seen) = (Told::default(), Seen::default());
         for org in &self.orgs {
             let judge = async |lines: Vec<Line>| {
+                let mut events = Vec::new();
                 for line in lines.into_iter().filter_map(|line| line.content.ok()) {
-                    done();
                     match event::read(&line, &snapshot.config.limits) {
                         Err(error) => work.refuse(&format!("org {}", Visible(org)), &error),
-                        Ok(event) if json => work.answer(&event, &rows).context("standard output")?,
-                        Ok(event) => told.judge(&work, &event, &rows),
+                        Ok(event) => events.push(event),
+                    }
+                }
+                for group in events.chunks(GROUP) {
+                    let asked = group.iter().map(|event| complete(&live, snapshot, &rules, event, &rows, false));
+                    for (event, facts) in group.iter().zip(join_all(asked).await) {
+                        done();
+                        let facts = facts.context("rows could not be stored")?;
+                        let event = facts.event.as_deref().unwrap_or(event);
+                        if json {
+                            work.answer_with(event, &facts.rows, &facts.standing).context("standard output")?;
+                        } else {
+                            told.judge(&work, event, &facts);
+                        }
                     }
                 }
                 Ok(())
@@ -270,10 +291,10 @@ struct Told {
 }
 
 impl Told {
-    fn judge<W: Write>(&mut self, work: &Work<'_, W>, event: &FlowCompletion, rows: &RowReader) {
+    fn judge<W: Write>(&mut self, work: &Work<'_, W>, event: &FlowCompletion, facts: &Gathered) {
         let mut mailed = false;
-        for rule in work.rules {
-            let (decision, subject) = work.decide(rule, event, rows);
+        for (rule, standing) in work.rules.iter().zip(&facts.standing) {
+            let (decision, subject) = work.decide(rule, event, &facts.rows, Some(standing));
             let (word, what) = match decision.decision {
                 Verdict::Skip => continue,
                 Verdict::Notify => ("notify", subject.unwrap_or_default()),
