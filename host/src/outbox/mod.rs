@@ -88,7 +88,7 @@ pub enum Content {
     Event {
         /// Its key.
         key: EventKey,
-        /// SHA-256 of the admitted line, hex: the same key with another body is a conflict.
+        /// SHA-256 of the admitted line (or of the key, if that says all), hex: the same key with another is a conflict.
         digest: String,
         /// One for each rule that has judged it, in rule order.
         outcomes: Vec<Outcome>,
@@ -139,7 +139,7 @@ pub struct Gathered {
 pub struct Position {
     /// Names the source for ever (spool: claimed file name with its inode).
     pub source: String,
-    /// Bytes done.
+    /// Bytes done; Velociraptor: Unix seconds.
     pub offset: u64,
 }
 

@@ -4,6 +4,8 @@
 //!
 //! Nothing outside this folder names a type of gRPC. What a row means is the business of whoever asked.
 
+#[cfg(test)]
+mod artifacts_tests;
 pub mod client;
 pub mod completion;
 mod connect;
@@ -13,3 +15,4 @@ pub mod error;
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "`cargo xtask proto` makes it")]
 mod proto;
 pub mod queries;
+pub mod validity;
