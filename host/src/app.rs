@@ -21,6 +21,7 @@ use crate::intake::{Accept, Counts, Mode, http, spool, stdin, velociraptor};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::postponed;
+use crate::publish::Publisher;
 use crate::reload::Reloader;
 use crate::snapshot::{Current, Snapshot};
 use crate::velociraptor::client::Client;
@@ -131,6 +132,9 @@ impl App {
             Until::Drained,
         )
         .await?;
+        if let Some(publisher) = self.publisher(&velociraptor::State::default()) {
+            publisher.once().await?;
+        }
         self.outbox.sweep(Timestamp::now()).await?;
         let census = self.outbox.census().await?;
         self.outbox.close().await;
@@ -194,6 +198,10 @@ impl App {
                 Ok(())
             });
         }
+        if let Some(publisher) = self.publisher(&watched) {
+            let stops = rest_stops.clone();
+            parts.spawn("publish", async move { publisher.run(stops).await.context("velociraptor.publish") });
+        }
         if let Some(listen) = config.web {
             let server = crate::web::Server::bind(listen).await.with_context(|| format!("web: {listen}"))?;
             let (outbox, current, stops) = (self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone());
@@ -228,6 +236,13 @@ impl App {
                 Ok(())
             }
         }
+    }
+
+    /// Who writes notifications back, if somebody is to.
+    fn publisher(&self, state: &velociraptor::State) -> Option<Publisher> {
+        let server = self.config().velociraptor?;
+        let (artifact, outbox) = (server.publish?, self.outbox.clone());
+        Some(Publisher { api_config: server.api_config, artifact, outbox, state: state.clone() })
     }
 
     fn config(&self) -> Config {

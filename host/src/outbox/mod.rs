@@ -10,6 +10,7 @@ mod claim;
 mod command;
 mod content;
 mod digest;
+mod follow;
 pub mod hand;
 mod lock;
 pub mod look;
@@ -228,6 +229,7 @@ pub struct DigestItem {
 
 pub use self::census::Census;
 pub use self::content::write_mail;
+pub use self::follow::Notice;
 pub use self::open::blob_folder;
 pub use self::postponed::outside::Postponed;
 pub use self::postponed::{ATTEMPTS, Held, Judged, LINE_LIMIT, PostponedJob, PutOff, Settled};

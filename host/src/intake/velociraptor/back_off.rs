@@ -16,13 +16,13 @@ pub(super) const HEALTHY: Duration = Duration::from_secs(60);
 /// Waits that double, each drawn between nothing and its bound, so that many who lost the same server do not come back
 /// together.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct BackOff {
+pub(crate) struct BackOff {
     failures: u32,
 }
 
 impl BackOff {
     /// The wait after one more failure. `hopeless`: waiting alone does not help, so the slowest pace will do.
-    pub(super) fn next(&mut self, hopeless: bool, rng: &mut impl Rng) -> Duration {
+    pub(crate) fn next(&mut self, hopeless: bool, rng: &mut impl Rng) -> Duration {
         let bound = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(MOST);
         self.failures = self.failures.saturating_add(1);
         if hopeless {

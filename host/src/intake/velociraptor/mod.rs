@@ -56,6 +56,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+pub(crate) use self::back_off::BackOff;
 pub use self::state::{Phase, State};
 use super::{Accept, Counts, Mode};
 use crate::config::{Orgs, VelociraptorConfig};

@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Notifications are written back from now on, or more of them were.
-    pub(super) fn published(&self, rows: u64, waiting: u64) {
+    pub(crate) fn published(&self, rows: u64, waiting: u64) {
         let mut seen = self.seen();
         let published = seen.published.get_or_insert_default();
         published.rows += rows;
@@ -125,7 +125,7 @@ impl State {
     }
 
     /// Writing back has failed.
-    pub(super) fn not_published(&self) {
+    pub(crate) fn not_published(&self) {
         self.seen().published.get_or_insert_default().failures += 1;
     }
 
