@@ -26,3 +26,4 @@ mod sandbox;
 mod smtp;
 mod spool;
 mod tls_auth;
+mod velociraptor_client;
