@@ -2,7 +2,7 @@
 //! and stops them.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,16 +16,27 @@ use tokio::task::JoinSet;
 use crate::config::{Config, OnAmbiguous, Transport};
 use crate::delivery::{self, Summary, Until};
 use crate::digests;
-use crate::intake::{Accept, Mode, http, spool, stdin, velociraptor};
+use crate::facts::live::Live;
+use crate::intake::{Accept, Counts, Mode, http, spool, stdin, velociraptor};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::postponed;
 use crate::publish::Publisher;
 use crate::reload::Reloader;
 use crate::snapshot::{Current, Snapshot};
+use crate::velociraptor::client::Client;
 
 /// How often finished mails older than `retention` are removed.
 const SWEEP: Duration = Duration::from_secs(3600);
+
+/// A server to ask for facts; rows on their way lie beside the outbox.
+fn ask(api_config: &Path, database: &Path) -> std::io::Result<Live> {
+    let mut folder = database.as_os_str().to_owned();
+    folder.push(".asked");
+    let live = Live::new(Client::new(api_config.to_owned()), folder.into());
+    live.clear()?;
+    Ok(live)
+}
 
 /// Everything that runs, built and connected, not yet started.
 pub struct App {
@@ -33,6 +44,7 @@ pub struct App {
     current: Current,
     outbox: Outbox,
     pipeline: Arc<Pipeline>,
+    live: Option<Live>,
     stdin: bool,
 }
 
@@ -50,8 +62,12 @@ impl App {
         let hold = matches!(&config.transport, Transport::Smtp(smtp) if smtp.on_ambiguous == OnAmbiguous::Hold);
         let outbox = Outbox::open(&config.outbox, config.retry.clone(), hold).await?;
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));
-        let pipeline = Arc::new(Pipeline::new(Arc::clone(&current), outbox.clone(), observer));
-        Ok(Self { config_file, current, outbox, pipeline, stdin: false })
+        let live = match &current.load().config.velociraptor {
+            Some(server) => Some(ask(&server.api_config, outbox.path())?),
+            None => None,
+        };
+        let pipeline = Pipeline::new(Arc::clone(&current), outbox.clone(), observer).with_live(live.clone());
+        Ok(Self { config_file, current, outbox, pipeline: Arc::new(pipeline), live, stdin: false })
     }
 
     /// Whether standard input is an intake, too.
@@ -66,6 +82,12 @@ impl App {
         Arc::<Pipeline>::clone(&self.pipeline)
     }
 
+    /// The server that is asked for facts, if there is one.
+    #[must_use]
+    pub fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
     /// Judges again what is due, takes what waits in the spool and on standard input, sends what is due, ends. Retries are
     /// not waited for.
     ///
@@ -73,7 +95,7 @@ impl App {
     /// When the outbox or an intake fails.
     pub async fn once(self) -> anyhow::Result<Once> {
         let config = self.config();
-        postponed::flush(&self.current, &self.outbox, Timestamp::now()).await?;
+        postponed::flush(&self.current, &self.outbox, self.live.as_ref(), Timestamp::now()).await?;
         let mut taken = match &config.spool {
             Some(spool) => {
                 spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?
@@ -88,6 +110,20 @@ impl App {
             let counts = velociraptor::run(server, &config.limits, self.pipeline(), state, Mode::Once).await;
             taken.lines.add(counts.context("velociraptor")?);
         }
+        self.sent(taken).await
+    }
+
+    /// Sends what is due, also what was handed to [`App::pipeline`] before, as [`App::once`] does; takes nothing.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn drain(self, lines: Counts) -> anyhow::Result<Once> {
+        postponed::flush(&self.current, &self.outbox, self.live.as_ref(), Timestamp::now()).await?;
+        self.sent(spool::Summary { lines, ..spool::Summary::default() }).await
+    }
+
+    async fn sent(self, taken: spool::Summary) -> anyhow::Result<Once> {
+        let config = self.config();
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
         let sent = delivery::run(
             self.outbox.clone(),
@@ -176,7 +212,8 @@ impl App {
             deliver(self.outbox.clone(), Arc::clone(&self.current), generations, rest_stops.clone()),
         );
         parts.spawn("digests", gather(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
-        parts.spawn("postponed", judge_again(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
+        let (outbox, current, live) = (self.outbox.clone(), Arc::clone(&self.current), self.live.clone());
+        parts.spawn("postponed", judge_again(outbox, current, live, rest_stops.clone()));
         parts.spawn("retention", sweep(self.outbox.clone(), rest_stops.clone()));
         tracing::info!(
             rules = config.rules.len(),
@@ -220,7 +257,7 @@ pub struct Once {
     pub taken: spool::Summary,
     /// By delivery.
     pub sent: Summary,
-    /// Recipients that are deferred or held now, and judgements that a plugin has put off, also those of earlier passes.
+    /// Recipients that are deferred or held now, and judgements that were put off, also those of earlier passes.
     pub waiting: u64,
 }
 
@@ -360,8 +397,13 @@ async fn gather(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool
     }
 }
 
-/// Judges again what a plugin has put off, as it falls due.
-async fn judge_again(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+/// Judges again what was put off, as it falls due.
+async fn judge_again(
+    outbox: Outbox,
+    current: Current,
+    live: Option<Live>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     const TICK: Duration = Duration::from_secs(1);
     let mut full = false;
     loop {
@@ -372,7 +414,7 @@ async fn judge_again(outbox: Outbox, current: Current, mut stop: watch::Receiver
         let flushed = tokio::select! {
             // Between two of them: what is not stored is still due at the next start.
             () = stopped(&mut stop) => return Ok(()),
-            flushed = postponed::flush(&current, &outbox, Timestamp::now()) => flushed,
+            flushed = postponed::flush(&current, &outbox, live.as_ref(), Timestamp::now()) => flushed,
         };
         match flushed {
             Ok(_) => full = false,

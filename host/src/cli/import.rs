@@ -109,7 +109,7 @@ fn from_server(args: &ImportArgs) -> anyhow::Result<Exit> {
         (section.api_config.clone(), server::wanted(&args.org, &section.orgs))
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
-    let exit = runtime.block_on(ask_all(&Client::new(api_config), &orgs));
+    let exit = runtime.block_on(async { ask_all(&Client::new(api_config), &orgs).await });
     runtime.shutdown_background();
     exit
 }

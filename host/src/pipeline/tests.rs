@@ -74,7 +74,7 @@ impl Site {
 
     fn ground<'a>(&'a self, rows: &'a RowReader) -> Ground<'a> {
         let (snapshot, blobs) = (&self.snapshot, self.outbox.blobs());
-        Ground { snapshot, plugins: &self.stub, rows, blobs, now: at(0) }
+        Ground { plugins: &self.stub, ..Ground::new(snapshot, rows, blobs, at(0)) }
     }
 
     /// Takes the event in, and loses its folder.
@@ -83,7 +83,7 @@ impl Site {
         let rows = RowReader::new(Some(Arc::from(folder.as_path())));
         let line = Line { offset: 0, content: Ok(EVENT.as_bytes().to_vec()) };
         let line = examine(line, &LineLimits::default(), true, false);
-        let content = judge(line, &HashSet::new(), &self.ground(&rows), None).unwrap();
+        let content = judge(line, None, &HashSet::new(), &self.ground(&rows), None).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
         let Content::Event { outcomes, held, .. } = &content else { panic!("{content:?}") };
         let made = (outcomes.clone(), held.as_ref().map_or(Vec::new(), |held| held.rules.clone()));
@@ -98,7 +98,7 @@ impl Site {
         *self.stub.0.lock().unwrap() = answer;
         let job = self.outbox.due_judgement(at(60)).await.unwrap().unwrap();
         let rows = RowReader::kept(self.outbox.blobs().clone(), job.files.clone());
-        let judged = again(&self.ground(&rows), &job).unwrap();
+        let judged = again(&self.ground(&rows), &job, None).unwrap();
         let settled = self.outbox.settle(&job, judged.clone(), at(60)).await.unwrap();
         self.sound().await;
         (job, judged, settled)

@@ -4,6 +4,8 @@
 //!
 //! Nothing outside this folder names a type of gRPC. What a row means is the business of whoever asked.
 
+#[cfg(test)]
+mod artifacts_tests;
 pub mod client;
 pub mod completion;
 mod connect;

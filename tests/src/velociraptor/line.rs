@@ -1,7 +1,8 @@
-//! A connection's bytes below TLS: they can be cut off after so many, or vanish.
+//! A connection's bytes: they can be cut off, now or at a marker among them, or vanish.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -13,6 +14,15 @@ use tonic::transport::server::Connected;
 
 use super::faults::Cut;
 
+/// What happens at a marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The connection ends.
+    Cut(Cut),
+    /// Nothing goes through any more.
+    Hole,
+}
+
 /// What can be done to a connection while it is in use.
 #[derive(Debug, Clone)]
 pub(super) struct Line(Arc<Mutex<State>>);
@@ -21,8 +31,8 @@ pub(super) struct Line(Arc<Mutex<State>>);
 struct State {
     hole: bool,
     cut: Option<Cut>,
-    /// Bytes that go out yet, and how it ends then.
-    left: Option<(usize, Cut)>,
+    /// What happens when the marker is about to go out.
+    marker: Option<(Vec<u8>, Then)>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -45,9 +55,30 @@ impl Line {
         state.wake();
     }
 
-    /// The connection ends when so many more bytes have gone out.
-    pub(super) fn cut_after(&self, bytes: usize, cut: Cut) {
-        self.0.lock().unwrap().left = Some((bytes, cut));
+    /// Something happens when the marker that this returns is about to go out. It is to be sent inside a message; what is
+    /// before it gets through. It has its text several times over, since a frame's end may lie in one of them.
+    pub(super) fn mark(&self, then: Then) -> String {
+        static MARKS: AtomicUsize = AtomicUsize::new(0);
+        let text = format!("<marker {:08}>", MARKS.fetch_add(1, Ordering::Relaxed));
+        self.0.lock().unwrap().marker = Some((text.clone().into_bytes(), then));
+        text.repeat(4)
+    }
+
+    /// How much of this may go out; 0: the marker is next.
+    fn before_marker(&self, bytes: &[u8]) -> usize {
+        let state = self.0.lock().unwrap();
+        let Some((marker, _)) = &state.marker else { return bytes.len() };
+        bytes.windows(marker.len()).position(|piece| piece == marker).unwrap_or(bytes.len())
+    }
+
+    /// The marker is reached.
+    fn strike(&self) {
+        let then = self.0.lock().unwrap().marker.take();
+        match then {
+            Some((_, Then::Cut(cut))) => self.cut(cut),
+            Some((_, Then::Hole)) => self.hole(true),
+            None => {}
+        }
     }
 
     /// Nothing goes through, or everything again.
@@ -82,7 +113,7 @@ impl Wire {
     }
 
     /// Whether the line lets through, in which case its lock is not held.
-    fn gate(&self, context: &Context<'_>, writes: bool) -> Poll<io::Result<Option<usize>>> {
+    fn gate(&self, context: &Context<'_>, writes: bool) -> Poll<io::Result<()>> {
         let mut state = self.line.0.lock().unwrap();
         if let Some(cut) = state.cut {
             if let (Cut::Reset, Socket::Tcp(tcp)) = (cut, &self.socket) {
@@ -97,28 +128,14 @@ impl Wire {
         } else {
             state.reader = waker;
         }
-        if state.hole {
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(state.left.map(|(bytes, _)| bytes)))
-    }
-
-    fn wrote(&self, bytes: usize) {
-        let mut state = self.line.0.lock().unwrap();
-        if let Some((left, cut)) = state.left {
-            state.left = Some((left.saturating_sub(bytes), cut));
-            if left <= bytes {
-                state.cut = Some(cut);
-                state.wake();
-            }
-        }
+        if state.hole { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.gate(context, false) {
-            Poll::Ready(Ok(_)) => match &mut self.socket {
+            Poll::Ready(Ok(())) => match &mut self.socket {
                 Socket::Tcp(stream) => Pin::new(stream).poll_read(context, buf),
                 Socket::Unix(stream) => Pin::new(stream).poll_read(context, buf),
             },
@@ -130,20 +147,14 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let left = match self.gate(context, true) {
-            Poll::Ready(Ok(left)) => left.unwrap_or(buf.len()),
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
-        };
-        let part = &buf[..left.min(buf.len())];
-        let wrote = match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(context, part),
-            Socket::Unix(stream) => Pin::new(stream).poll_write(context, part),
-        };
-        if let Poll::Ready(Ok(bytes)) = wrote {
-            self.wrote(bytes);
+        match self.gate(context, true) {
+            Poll::Ready(Ok(())) => match &mut self.socket {
+                Socket::Tcp(stream) => Pin::new(stream).poll_write(context, buf),
+                Socket::Unix(stream) => Pin::new(stream).poll_write(context, buf),
+            },
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
         }
-        wrote
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -152,7 +163,7 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.gate(context, true) {
-            Poll::Ready(Ok(_)) => match &mut self.socket {
+            Poll::Ready(Ok(())) => match &mut self.socket {
                 Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
                 Socket::Unix(stream) => Pin::new(stream).poll_shutdown(context),
             },
@@ -182,7 +193,17 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, buf)
+        let line = self.0.get_ref().0.line.clone();
+        let before = line.before_marker(buf);
+        if before == 0 && !buf.is_empty() {
+            // What is before the marker leaves TLS first.
+            if Pin::new(&mut self.0).poll_flush(context)?.is_pending() {
+                return Poll::Pending;
+            }
+            line.strike();
+        }
+        let part = if before == 0 { buf } else { &buf[..before] };
+        Pin::new(&mut self.0).poll_write(context, part)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -36,6 +36,8 @@ mod record;
 mod server;
 mod service;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod vql;
 mod world;
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
@@ -103,11 +103,16 @@ impl Builder {
             lines: Mutex::default(),
             hole: Mutex::new(false),
         });
-        let address = match self.unix {
-            Some(path) => Address::Unix(path),
-            None => Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
+        let (address, reserved) = match self.unix {
+            Some(path) => (Address::Unix(path), None),
+            None => {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.set_reuseaddr(true).unwrap();
+                socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+                (Address::Tcp(socket.local_addr().unwrap()), Some(socket))
+            }
         };
-        let server = FakeVelociraptor { inner, address: Mutex::new(address), running: Mutex::default() };
+        let server = FakeVelociraptor { inner, address, running: Mutex::default(), _reserved: reserved };
         server.start();
         server
     }
@@ -127,8 +132,10 @@ struct Running {
 /// A server that runs until it goes out of scope.
 pub struct FakeVelociraptor {
     inner: Arc<Inner>,
-    address: Mutex<Address>,
+    address: Address,
     running: Mutex<Option<Running>>,
+    /// Keeps the port while the server is down: bound, but not listening.
+    _reserved: Option<TcpSocket>,
 }
 
 impl FakeVelociraptor {
@@ -151,27 +158,27 @@ impl FakeVelociraptor {
     pub fn start(&self) {
         let mut running = self.running.lock().unwrap();
         assert!(running.is_none(), "the server runs already");
-        let (inner, address) = (Arc::clone(&self.inner), self.address.lock().unwrap().clone());
+        let (inner, address) = (Arc::clone(&self.inner), self.address.clone());
         let (stop, stopped) = oneshot::channel();
         let (ready, listens) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(serve(inner, address, ready, stopped));
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(Duration::from_secs(5));
         });
-        *self.address.lock().unwrap() = listens.recv().expect("the fake server listens");
+        listens.recv().expect("the fake server listens");
         self.inner.world.set_up(true);
         *running = Some(Running { stop, thread });
     }
 
     /// Ends it and all its connections; its world stays. What was buffered for watchers is lost.
     pub fn stop(&self, cut: Cut) {
-        let Some(running) = self.running.lock().unwrap().take() else { return };
+        let Some(running) = self.running.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         self.inner.world.set_up(false);
         self.cut_all(cut);
         let _ = running.stop.send(());
         let _ = running.thread.join();
-        if let Address::Unix(path) = &*self.address.lock().unwrap() {
+        if let Address::Unix(path) = &self.address {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -206,7 +213,7 @@ impl FakeVelociraptor {
     /// What `api_connection_string` says.
     #[must_use]
     pub fn address(&self) -> String {
-        match &*self.address.lock().unwrap() {
+        match &self.address {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(path) => format!("unix://{}", path.display()),
         }
@@ -236,6 +243,11 @@ impl FakeVelociraptor {
     /// Asked before the world is: what it says is the answer; `None` leaves the query to the next script, then the world.
     pub fn script(&self, script: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static) {
         self.inner.scripts.lock().unwrap().push(Box::new(script));
+    }
+
+    /// No more scripts.
+    pub fn clear_scripts(&self) {
+        self.inner.scripts.lock().unwrap().clear();
     }
 
     /// Every query so far.
@@ -323,14 +335,14 @@ impl Inner {
 async fn serve(
     inner: Arc<Inner>,
     address: Address,
-    ready: std::sync::mpsc::Sender<Address>,
+    ready: std::sync::mpsc::Sender<()>,
     stopped: oneshot::Receiver<()>,
 ) {
     let (sender, connections) = mpsc::channel(16);
-    let accepting: JoinSet = match address {
+    let accepting = match address {
         Address::Tcp(address) => {
             let listener = TcpListener::bind(address).await.unwrap();
-            ready.send(Address::Tcp(listener.local_addr().unwrap())).unwrap();
+            ready.send(()).unwrap();
             let inner = Arc::clone(&inner);
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
@@ -341,7 +353,7 @@ async fn serve(
         }
         Address::Unix(path) => {
             let listener = UnixListener::bind(&path).unwrap();
-            ready.send(Address::Unix(path)).unwrap();
+            ready.send(()).unwrap();
             let inner = Arc::clone(&inner);
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
@@ -358,10 +370,10 @@ async fn serve(
         _ = serving => {}
         _ = stopped => {}
     }
+    // Nobody listens any more when the thread has ended.
     accepting.abort();
+    let _ = accepting.await;
 }
-
-type JoinSet = tokio::task::JoinHandle<()>;
 
 /// Shakes hands with whoever has connected, on the side.
 fn take(inner: &Arc<Inner>, socket: Socket, sender: &mpsc::Sender<std::io::Result<Connection>>) {

@@ -10,9 +10,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use tonic::Status;
 
 use super::answers::{Answer, Asked, Item, Watch};
-use super::faults::{Cut, Drawn, Fault};
+use super::faults::{Drawn, Fault};
 use super::flow::micros;
-use super::line::Line;
+use super::line::{Line, Then};
 use super::proto::VqlResponse;
 use super::record::Records;
 
@@ -227,22 +227,29 @@ impl Going {
         let ends = self.run.faults.iter().filter(|drawn| drawn.ends()).find(due);
         let Some(drawn) = ends.cloned() else { return Ok(()) };
         drawn.struck();
-        if drawn.inside {
-            self.cut_inside(&drawn).await?;
-        } else if !self.buffer.is_empty() {
+        let then = match &drawn.fault {
+            Fault::Disconnect(_, cut) => Some(Then::Cut(*cut)),
+            Fault::BlackHole(_) => Some(Then::Hole),
+            _ => None,
+        };
+        let mark = then.and_then(|then| self.run.line.as_ref().map(|line| line.mark(then)));
+        if drawn.inside
+            && let (Some(mark), Some(row)) = (&mark, self.buffer.last_mut())
+        {
+            // The row will not arrive whole, so it may hold anything.
+            let middle = row.floor_char_boundary(row.len() / 2);
+            row.insert_str(middle, mark);
+        }
+        if !self.buffer.is_empty() {
             self.ship().await?;
         }
         // What was buffered for this query is lost.
         self.source = None;
         match drawn.fault {
-            Fault::Disconnect(_, cut) if drawn.inside => {
-                // The cut comes with the bytes; if they were too few, now.
-                self.run.sender.closed().await;
-                self.cut(cut);
-            }
-            Fault::Disconnect(_, cut) => self.cut(cut),
-            Fault::BlackHole(_) => {
-                self.run.line.iter().for_each(|line| line.hole(true));
+            Fault::Disconnect(..) | Fault::BlackHole(_) => {
+                if let Some(mark) = mark.filter(|_| !drawn.inside) {
+                    self.log(&mark).await?;
+                }
                 self.run.sender.closed().await;
             }
             Fault::Log(_, line) => self.log(&line).await?,
@@ -252,21 +259,6 @@ impl Going {
             _ => {}
         }
         Err(Over)
-    }
-
-    fn cut(&self, cut: Cut) {
-        self.run.line.iter().for_each(|line| line.cut(cut));
-    }
-
-    /// The buffer goes out, with the end of the connection in its midst.
-    async fn cut_inside(&mut self, drawn: &Drawn) -> Step {
-        let bytes = self.buffer.iter().map(String::len).sum::<usize>();
-        let cut = if let Fault::Disconnect(_, cut) = drawn.fault { cut } else { Cut::Reset };
-        match (&drawn.fault, &self.run.line) {
-            (Fault::Disconnect(..), Some(line)) => line.cut_after(bytes / 2, cut),
-            _ => {}
-        }
-        self.ship().await
     }
 }
 

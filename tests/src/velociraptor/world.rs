@@ -138,7 +138,8 @@ impl World {
     fn know(&self, ids: &[&str]) {
         let mut state = self.state();
         for &id in ids {
-            if !state.ids.contains(id) {
+            // `server` is a name, which queries may say.
+            if id != "server" && !state.ids.contains(id) {
                 state.ids.insert(id.to_owned());
             }
         }

@@ -44,6 +44,7 @@
 mod back_off;
 mod catch_up;
 mod orgs;
+pub mod past;
 mod position;
 mod row;
 mod state;

@@ -244,5 +244,7 @@ fn where_the_artifact_does_not_run() {
         assert_eq!(running(state).unwrap_err(), ImportError::NoParameters);
     }
     let error = running(serde_json::json!({ "artifacts": ["A\u{1b}[31m", "B"] })).unwrap_err();
-    assert!(matches!(error, ImportError::OtherArtifacts(names) if names.ends_with(", B") && !names.contains('\u{1b}')));
+    assert!(
+        matches!(error, ImportError::OtherArtifacts(names) if names.ends_with(", `B`") && !names.contains('\u{1b}'))
+    );
 }
