@@ -373,7 +373,7 @@ impl Live {
 }
 
 fn text(value: Option<&RawValue>) -> Arc<str> {
-    value.map_or("null", |value| value.get()).into()
+    value.map_or("null", RawValue::get).into()
 }
 
 fn add_client(facts: &mut Facts, needs: Needs, client: &Client) {
