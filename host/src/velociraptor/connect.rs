@@ -141,7 +141,7 @@ fn handshake(address: &Address, name: &str, error: &io::Error) -> ConnectError {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => "its certificate is not valid yet: compare the clocks".to_owned(),
-        other => match refusal(other) {
+        other => match refusal(&other.to_string()) {
             Some(reason) => reason,
             None => return ConnectError::Network(format!("{address}: during the TLS handshake: {other}")),
         },
@@ -149,19 +149,19 @@ fn handshake(address: &Address, name: &str, error: &io::Error) -> ConnectError {
     ConnectError::Identity(format!("the server at {address} is not to be trusted, or does not trust us: {reason}"))
 }
 
-/// What an alert says, if it says that our certificate is not taken. With TLS 1.3 it comes when our side of the handshake
-/// is over already: as the end of a connection that had just begun.
-pub(super) fn refusal(error: &rustls::Error) -> Option<String> {
-    let rustls::Error::AlertReceived(alert) = error else { return None };
-    let ours = matches!(
-        alert,
-        AlertDescription::CertificateExpired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::DecryptError
-            | AlertDescription::CertificateRequired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::AccessDenied
-    );
-    ours.then(|| format!("it does not take our certificate ({error}); it may have expired"))
+/// What an error's words say, if they say that our certificate is not taken. With TLS 1.3 the alert comes when our side of
+/// the handshake is over already: as the end of a connection that had just begun, of which HTTP/2 keeps only the words.
+pub(super) fn refusal(words: &str) -> Option<String> {
+    let alert = words.split_once("received fatal alert: ")?.1.split(|c: char| !c.is_alphanumeric()).next()?;
+    let ours = [
+        AlertDescription::CertificateExpired,
+        AlertDescription::BadCertificate,
+        AlertDescription::UnknownCA,
+        AlertDescription::DecryptError,
+        AlertDescription::CertificateRequired,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::AccessDenied,
+    ];
+    let ours = ours.iter().any(|own| format!("{own:?}") == alert);
+    ours.then(|| format!("it does not take our certificate (alert {alert}); it may have expired"))
 }

@@ -106,8 +106,7 @@ impl ApiError {
             if let Some(cause) = cause.downcast_ref::<ConnectError>() {
                 return cause.into();
             }
-            let alert = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if let Some(reason) = alert.and_then(|alert| alert.downcast_ref()).and_then(refusal) {
+            if let Some(reason) = refusal(&cause.to_string()) {
                 return Self::Identity(format!("the server does not trust us: {reason}"));
             }
             source = cause.source();
