@@ -61,7 +61,7 @@ impl Run {
             part: 0,
             rows: 0,
             deadline: Instant::now(),
-            held: None,
+            held: Vec::new(),
             source: None,
         };
         // Over is no failure: whoever is over has said so.
@@ -77,7 +77,7 @@ struct Going {
     /// Rows that have come so far.
     rows: u64,
     deadline: Instant,
-    held: Option<String>,
+    held: Vec<String>,
     source: Option<Source>,
 }
 
@@ -105,16 +105,14 @@ impl Going {
                 Item::Row(row) => self.take(row).await?,
             }
         }
-        if let Some(row) = self.held.take() {
-            self.push(row).await?;
-        }
+        self.let_go().await?;
         self.ship().await
     }
 
     /// What comes next; meanwhile, parts that have waited for long go out.
     async fn next(&mut self) -> Step<Option<Item>> {
         loop {
-            let waiting = !self.buffer.is_empty() || self.held.is_some();
+            let waiting = !self.buffer.is_empty() || !self.held.is_empty();
             let Some(source) = &mut self.source else { return Ok(None) };
             tokio::select! {
                 biased;
@@ -126,10 +124,16 @@ impl Going {
     }
 
     async fn late(&mut self) -> Step {
-        if let Some(row) = self.held.take() {
+        self.let_go().await?;
+        self.ship().await
+    }
+
+    /// What was held back goes out.
+    async fn let_go(&mut self) -> Step {
+        for row in std::mem::take(&mut self.held) {
             self.push(row).await?;
         }
-        self.ship().await
+        Ok(())
     }
 
     /// A row, and what the faults do to it.
@@ -158,18 +162,15 @@ impl Going {
                 }
             }
         }
-        if swap && self.held.is_none() {
-            self.held = Some(row);
+        let rows = vec![row; if twice { 2 } else { 1 }];
+        if swap && self.held.is_empty() {
+            self.held = rows;
             return Ok(());
         }
-        if twice {
-            self.push(row.clone()).await?;
+        for row in rows {
+            self.push(row).await?;
         }
-        self.push(row).await?;
-        if let Some(held) = self.held.take() {
-            self.push(held).await?;
-        }
-        Ok(())
+        self.let_go().await
     }
 
     /// A row into the buffer, which goes out first if it is full.

@@ -81,6 +81,10 @@ fn rows_come_twice_swapped_and_large() {
     assert_eq!(rows(&one_by_one(&client)), (0..10).flat_map(|n| [n, n]).collect::<Vec<_>>());
     server.fault(Kind::Orgs, When::Next(1), Fault::Swap);
     assert_eq!(rows(&one_by_one(&client)), [1, 0, 3, 2, 5, 4, 7, 6, 9, 8]);
+    server.fault(Kind::Orgs, When::Next(1), Fault::Duplicate);
+    server.fault(Kind::Orgs, When::Next(1), Fault::Swap);
+    let both: Vec<i64> = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8].into_iter().flat_map(|n| [n, n]).collect();
+    assert_eq!(rows(&one_by_one(&client)), both);
     server.fault(Kind::Orgs, When::Next(1), Fault::Pad(5 << 20));
     let heard = one_by_one(&client);
     assert_eq!(rows(&heard).len(), 10);
