@@ -159,3 +159,12 @@ fn what_is_pushed_is_an_event() {
     // serialize() indents; an event is one line.
     assert!(vql.contains(r"re='''[\r\n]+''', replace=''"));
 }
+
+#[test]
+fn the_columns_of_notifications_are_told() {
+    let written = all(r#"(?m)^        "(\w+)": "#, include_str!("../publish.rs"));
+    assert!(written.len() >= 9, "{written:?}");
+    for column in written {
+        assert!(NOTIFICATIONS.contains(&format!("`{column}`")), "{column}");
+    }
+}
