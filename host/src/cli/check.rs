@@ -22,7 +22,7 @@ use crate::rule::{Rule, Throttle};
 /// Prove configuration, templates and secrets; report every error in one run
 ///
 /// Secrets are read, and commands that print secrets are run. Nothing is sent, and no mail server is connected to. With
-/// [velociraptor], the server is asked whether it would answer each query; that takes at most 10 s.
+/// `[velociraptor]`, the server is asked whether it would answer each query; that takes at most 10 s.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Do not connect to the Velociraptor server

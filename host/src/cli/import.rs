@@ -32,7 +32,7 @@ pub struct ImportArgs {
     /// those; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "from_server")]
     pub file: Option<PathBuf>,
-    /// Ask the server of [velociraptor] which parameters run
+    /// Ask the server of `[velociraptor]` which parameters run
     #[arg(long, conflicts_with = "file")]
     pub from_server: bool,
     /// Configuration file that names the server

@@ -232,7 +232,7 @@ impl<'a> Probe<'a> {
             "watch" => return self.watching(org, &at).await,
             "catch_up_log" => return self.log(org, &at, now).await,
             // Nobody was seen after tomorrow.
-            "catch_up" => self.whole(Ask::new(query, org).with("Since", (now + 86_400).to_string())).await.map(drop),
+            "catch_up" => self.whole(Ask::since(query, org, now + 86_400)).await.map(drop),
             "flow" => self.rows(ask.with("WantClient", "Y").with("WantHunt", "Y")).await.map(drop),
             "artifacts" => self.rows(Ask::new(query, org).with("Names", "[\"Generic.Client.Info\"]")).await.map(drop),
             "results" => self.rows(ask.with("Source", "Generic.Client.Info/BasicInformation")).await.map(drop),

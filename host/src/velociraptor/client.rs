@@ -22,6 +22,9 @@ use crate::text::one_line;
 /// Most bytes of one message, unless the API client file says otherwise: one row with a hunt's request in it has megabytes.
 const MAX_MESSAGE: usize = 64 << 20;
 
+/// Seconds that the server's note of when it saw a client may lag behind, by far.
+const SEEN_LATE: i64 = 600;
+
 /// The root org, as events name it.
 pub const ROOT_ORG: &str = "root";
 
@@ -54,6 +57,13 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn new(query: &'static Query, org: &'a str) -> Self {
         Self { query, org, env: Vec::new(), limit: None, part: None }
+    }
+
+    /// A query on what happened since a moment, in Unix seconds; those who were seen are looked for from a little earlier.
+    #[must_use]
+    pub fn since(query: &'static Query, org: &'a str, since: i64) -> Self {
+        let seen = since.saturating_sub(SEEN_LATE).max(0);
+        Self::new(query, org).with("Since", since.to_string()).with("Seen", seen.to_string())
     }
 
     /// Sets a variable.

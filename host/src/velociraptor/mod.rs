@@ -1,4 +1,4 @@
-//! A Velociraptor server, asked over its gRPC API: who we are ([`credentials`]), how it is reached ([`connect`]), what a
+//! A Velociraptor server, asked over its gRPC API: who we are ([`credentials`]), how it is reached (`connect`), what a
 //! query is and what comes back ([`client`]), what a completion becomes ([`completion`]), what can go wrong ([`error`]), and
 //! the queries themselves ([`queries`]).
 //!

@@ -213,6 +213,8 @@ fn rows_that_are_no_events_are_recorded_and_stop_nobody() {
     env.config(&Site::mailbox().more(limits).more(&section("", web)).rule(ALL));
     let scene = Scene { env, server, web };
     let mut daemon = scene.start();
+    let complete = "bewit_velociraptor_catch_ups_total{org=\"root\",outcome=\"complete\"}";
+    daemon.wait_for("the first catch-up", 30.0, |_| scene.metric(complete).filter(|count| *count > 0));
     let mut events = scene.complete(0, 2);
     let world = scene.server.world();
     // Whoever may write events may write any.
@@ -229,7 +231,6 @@ fn rows_that_are_no_events_are_recorded_and_stop_nobody() {
     assert_eq!(scene.metric("bewit_velociraptor_live{org=\"root\"}"), Some(1));
     // What is asked for again is not refused again.
     scene.server.cut_all(Cut::Reset);
-    let complete = "bewit_velociraptor_catch_ups_total{org=\"root\",outcome=\"complete\"}";
     daemon.wait_for("another catch-up", 30.0, |_| scene.metric(complete).filter(|count| *count > 1));
     assert_eq!(scene.metric("bewit_lines_rejected_total"), Some(4));
 }
@@ -253,6 +254,7 @@ fn the_log_of_the_server_artifact_is_used_if_it_was_kept_all_the_time() {
             );
         }
         // Only the log has it: the import of a client that was not seen.
+        world.add_flow(ROOT, flow::Flow::new("C.00000000000000ff", "F.IMPORT"));
         world.event(
             ROOT,
             LOG,

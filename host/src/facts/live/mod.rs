@@ -1,7 +1,7 @@
 //! Facts asked of a Velociraptor server: only those that a rule needs, each once, a few flows at a time.
 //!
-//! [`Live::gather`] is the whole of it. What was asked lives for seconds in a [`cache`]; what comes back is merged into
-//! the event's own JSON ([`merge`]) and read by the one parser; rows are streamed into files ([`results`]).
+//! [`Live::gather`] is the whole of it. What was asked lives for seconds in a `cache`; what comes back is merged into
+//! the event's own JSON (`merge`) and read by the one parser; rows are streamed into files (`results`).
 
 mod ask;
 mod cache;

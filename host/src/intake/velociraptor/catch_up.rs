@@ -131,5 +131,5 @@ impl Org {
 }
 
 async fn ask(client: &Client, query: &'static Query, org: &str, since: i64, part: u64) -> Result<Answer, ApiError> {
-    client.ask(Ask::new(query, org).with("Since", since.to_string()).part(part)).await
+    client.ask(Ask::since(query, org, since).part(part)).await
 }

@@ -1,8 +1,8 @@
 //! A live Velociraptor server: flow completions as they happen, and those that were missed.
 //!
-//! Each org has a task and a connection of its own ([`watch`]). The live stream is opened **first**; once it has begun
-//! (its first beat has come), what was missed is asked for beside it ([`catch_up`]), and once more a minute later. Rows
-//! become lines ([`row`]) and go to the [`Accept`] in batches of what is at hand ([`taking`]); only after that are more
+//! Each org has a task and a connection of its own (`watch`). The live stream is opened **first**; once it has begun
+//! (its first beat has come), what was missed is asked for beside it (`catch_up`), and once more a minute later. Rows
+//! become lines (`row`) and go to the [`Accept`] in batches of what is at hand (`taking`); only after that are more
 //! read, so that gRPC's flow control pushes back and the server keeps what waits in its own file. The outbox knows each
 //! completion by its key (org, client, flow, time), so a row that comes twice, live and caught up at the same moment
 //! even, has one decision.
@@ -10,7 +10,7 @@
 //! # Why nothing is lost
 //!
 //! The *position* of an org (source `velociraptor/ORG` in the outbox, Unix seconds of the **server's** clock) claims:
-//! every completion that the server has written down before it is taken, but for [a margin](position::MARGIN). It moves in
+//! every completion that the server has written down before it is taken, but for a margin (`position::MARGIN`). It moves in
 //! the transaction that stores what it claims, and never backwards. With `P` the position on disk when a connection
 //! begins, and `S` the time of its first beat:
 //!

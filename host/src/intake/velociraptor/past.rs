@@ -134,7 +134,7 @@ fn identity(line: &[u8]) -> [u8; HASH] {
 }
 
 async fn ask(client: &Client, query: &'static Query, org: &str, since: i64) -> Result<Answer, ApiError> {
-    client.ask(Ask::new(query, org).with("Since", since.to_string())).await
+    client.ask(Ask::since(query, org, since)).await
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ fn every_query_of_the_product_is_understood() {
         ("WantHunt", ""),
         ("Names", r#"["Custom.Windows.Pslist"]"#),
         ("Since", "1786500000"),
+        ("Seen", "1786499400"),
     ];
     for (name, text) in product_queries() {
         if name == "watch" {
@@ -116,7 +117,7 @@ fn catching_up_goes_through_the_clients_that_were_seen() {
     old["last_seen_at"] = json!(5);
     world.add_client_with(ROOT, "C.old", old, json!({}));
     let since = (now - 5).to_string();
-    let rows = client.ask(&Ask::new(&query("catch_up")).env(&[("Since", &since)])).rows();
+    let rows = client.ask(&Ask::new(&query("catch_up")).env(&[("Since", &since), ("Seen", &since)])).rows();
     let (last, found) = rows.split_last().unwrap();
     assert_eq!(last, &json!({"_Ended": true}));
     let mut flows: Vec<&str> = found.iter().map(|row| row["FlowId"].as_str().unwrap()).collect();
