@@ -20,8 +20,10 @@ use crate::intake::{Accept, Mode, http, spool, stdin};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::postponed;
-use crate::reload::Reloader;
+use crate::reload::{News, Reloader};
 use crate::snapshot::{Current, Snapshot};
+use crate::web;
+use crate::web::studio::{Events, Samples, Spool};
 
 /// How often finished mails older than `retention` are removed.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -107,18 +109,19 @@ impl App {
         let mut parts = Parts::default();
 
         let (hangup, hangups) = mpsc::channel(1);
-        let generations = match &self.config_file {
+        let (generations, news) = match &self.config_file {
             Some(file) => {
                 let reloader = Reloader::new(file.clone(), Arc::clone(&self.current));
                 let generations = reloader.generations();
                 let stops = intake_stops.clone();
+                let news = reloader.news();
                 parts.spawn("reload", async move {
                     reloader.run(hangups, stops).await;
                     Ok(())
                 });
-                generations
+                (generations, news)
             }
-            None => watch::channel(0).1,
+            None => (watch::channel(0).1, watch::channel(News::default()).1),
         };
         if let Some(spool) = config.spool.clone() {
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
@@ -142,10 +145,13 @@ impl App {
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
             parts.spawn("http", async move { server.run(&limits, pipeline, stops).await.context("intake.http") });
         }
-        if let Some(listen) = config.web {
-            let server = crate::web::Server::bind(listen).await.with_context(|| format!("web: {listen}"))?;
-            let (outbox, current, stops) = (self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone());
-            parts.spawn("web", async move { server.run(outbox, current, stops).await.context("web") });
+        if let Some(web) = &config.web {
+            let server = web::Server::bind(web).await.with_context(|| format!("web: {}", web.listen))?;
+            let current = Arc::clone(&self.current);
+            let events: Vec<Arc<dyn Events>> = vec![Arc::new(Spool::new(Arc::clone(&current))), Arc::new(Samples)];
+            let site = web::Site { current, news, events, outbox: Some(self.outbox.clone()) };
+            let stops = rest_stops.clone();
+            parts.spawn("web", async move { server.run(site, stops).await.context("web") });
         }
         parts.spawn(
             "delivery",

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod import;
 pub mod outbox;
 pub mod plugin;
+pub mod preview;
 mod progress;
 pub mod render;
 pub mod run;
@@ -62,6 +63,7 @@ pub enum Command {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Render(render::RenderArgs),
+    Preview(preview::PreviewArgs),
     Import(import::ImportArgs),
     Outbox(outbox::OutboxArgs),
     Plugin(plugin::PluginArgs),
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Render(args) => render::run(args),
+        Command::Preview(args) => preview::run(args),
         Command::Import(args) => import::run(args),
         Command::Outbox(args) => outbox::run(args),
         Command::Plugin(args) => plugin::run(args),
