@@ -67,6 +67,12 @@ impl App {
         Arc::<Pipeline>::clone(&self.pipeline)
     }
 
+    /// The snapshot in force.
+    #[must_use]
+    pub fn current(&self) -> Current {
+        Arc::clone(&self.current)
+    }
+
     /// Judges again what is due, takes what waits in the spool and on standard input, sends what is due, ends. Retries are
     /// not waited for.
     ///

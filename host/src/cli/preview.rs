@@ -1,5 +1,6 @@
 //! `bewit preview`: the studio on its own, without a daemon.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub fn run(args: PreviewArgs) -> anyhow::Result<Exit> {
         events.push(Arc::new(Samples));
         events.push(Arc::new(Spool::new(Arc::clone(&current))));
         let server = bind(&web).await?;
-        output::note(format_args!("the studio: {}   (Ctrl-C ends it)", url(server.local_addr()?)));
+        open(&server)?;
         serve(server, current, file, events).await
     })?;
     Ok(Exit::Done)
@@ -97,8 +98,19 @@ async fn bind(web: &WebConfig) -> anyhow::Result<Server> {
     Ok(Server::bind(web).await.map_err(failed)?)
 }
 
+/// Says where a browser finds it: the address on standard output.
+///
+/// # Errors
+/// When standard output is gone.
+pub(super) fn open(server: &Server) -> anyhow::Result<()> {
+    let mut out = output::stdout();
+    writeln!(out, "{}", url(server.local_addr()?)).and_then(|()| out.flush()).context("standard output")?;
+    output::note("the studio is open there until Ctrl-C");
+    Ok(())
+}
+
 /// What a browser opens.
-pub(super) fn url(listen: SocketAddr) -> String {
+fn url(listen: SocketAddr) -> String {
     let ip = listen.ip();
     let shown = if ip.is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), listen.port()) } else { listen };
     format!("http://{shown}/")

@@ -4,7 +4,7 @@ mod files;
 mod pasted;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 pub use self::files::{Files, Spool};
 pub(super) use self::pasted::Pasted;
@@ -131,8 +131,14 @@ impl Events for Samples {
     }
 
     fn list(&self) -> Result<Vec<Listed>, String> {
-        let listed = |&(name, _): &(&str, &str)| Listed { id: name.to_owned(), label: name.to_owned() };
-        Ok(samples().iter().map(listed).collect())
+        static LISTED: LazyLock<Vec<Listed>> = LazyLock::new(|| {
+            let listed = |&(name, text): &(&str, &str)| Listed {
+                id: name.to_owned(),
+                label: format!("{name}: {}", label(text.trim_end().as_bytes())),
+            };
+            samples().iter().map(listed).collect()
+        });
+        Ok(LISTED.clone())
     }
 
     fn get(&self, id: &str) -> Result<Option<Found>, String> {

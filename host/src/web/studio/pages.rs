@@ -1,5 +1,6 @@
 //! The pages' templates: an environment of their own, apart from that of the mails. Everything is escaped.
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
 /// Name and text of each page and each part of pages.
@@ -19,6 +20,9 @@ impl Pages {
     /// Compiles them. A file that does not compile is missing when it is asked for; a test sees to it that none is.
     pub(super) fn new() -> Self {
         let mut environment = Environment::new();
+        if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+            environment.set_syntax(syntax);
+        }
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.remove_global("debug");

@@ -35,11 +35,11 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
-    /// One of several words, or the first of them.
-    pub(crate) fn one_of(&self, name: &str, words: &[&'static str]) -> &'static str {
+    /// One of several words, each with a title, or the first of them.
+    pub(crate) fn one_of(&self, name: &str, words: &[(&'static str, &'static str)]) -> &'static str {
         let given = self.get(name);
-        let found = words.iter().find(|word| Some(**word) == given).or(words.first());
-        found.copied().unwrap_or_default()
+        let found = words.iter().find(|(word, _)| Some(*word) == given).or(words.first());
+        found.map(|(word, _)| *word).unwrap_or_default()
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
         let query = Query::parse(b"event=file%3A1%3A2&rule=a+b&rule=c&empty=&view=nonsense&%ff=1");
         assert_eq!(query.get("event"), Some("file:1:2"));
         assert_eq!((query.get("rule"), query.get("empty"), query.get("no")), (Some("a b"), None, None));
-        assert_eq!(query.one_of("view", &["html", "text"]), "html");
+        assert_eq!(query.one_of("view", &[("html", "HTML"), ("text", "Text")]), "html");
         let link = Link::to("/").with("event", "pasted:a&b").with("rule", "ä b").with("view", "").with("event", "x");
         assert_eq!(link.href(), "/?rule=%C3%A4+b&event=x");
         assert_eq!(link.at("/explain").href(), "/explain?rule=%C3%A4+b&event=x");

@@ -11,7 +11,8 @@ fn samples_are_found_by_name() {
     let sources = Sources::new(vec![Arc::new(Samples)]);
     let groups = sources.list();
     assert_eq!(groups.len(), 1);
-    assert_eq!(groups[0].events[0], ("sample:finished".to_owned(), "finished".to_owned()));
+    assert_eq!(groups[0].events[0].0, "sample:finished");
+    assert!(groups[0].events[0].1.starts_with("finished: ws-17.example.org · "), "{:?}", groups[0].events[0]);
     for (reference, _) in &groups[0].events {
         assert!(sources.get(reference).unwrap().line.starts_with(b"{"), "{reference}");
     }

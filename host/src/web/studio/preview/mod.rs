@@ -26,11 +26,11 @@ const SOURCE: u64 = 256 * 1024;
 /// Bytes of a mail or attachment that is handed out.
 const DOWNLOAD: u64 = 256 << 20;
 /// Widths of the frame, in pixels.
-const WIDTHS: &[&str] = &["800", "360"];
+const WIDTHS: &[(&str, &str)] = &[("800", "Desktop"), ("360", "Phone")];
 /// Colour schemes of the frame.
-const SCHEMES: &[&str] = &["light", "dark"];
+const SCHEMES: &[(&str, &str)] = &[("light", "Light"), ("dark", "Dark")];
 /// Whether the frame shows pictures.
-const IMAGES: &[&str] = &["shown", "blocked"];
+const IMAGES: &[(&str, &str)] = &[("shown", "Pictures"), ("blocked", "No pictures")];
 /// What is shown of a mail.
 const VIEWS: &[(&str, &str)] =
     &[("html", "HTML"), ("text", "Text"), ("source", "Source"), ("headers", "Headers"), ("files", "Attachments")];
@@ -52,11 +52,10 @@ struct Choice {
 
 impl Choice {
     fn of(query: &Query) -> Self {
-        let views: Vec<&'static str> = VIEWS.iter().map(|(word, _)| *word).collect();
         Self {
             event: query.get("event").map(str::to_owned),
             rule: query.get("rule").map(str::to_owned),
-            view: query.one_of("view", &views),
+            view: query.one_of("view", VIEWS),
             width: query.one_of("width", WIDTHS),
             scheme: query.one_of("scheme", SCHEMES),
             images: query.one_of("images", IMAGES),

@@ -6,7 +6,7 @@ use minijinja::{Value, context};
 
 use super::rendered::{Mail, Rendered};
 use super::{Choice, IMAGES, SCHEMES, SOURCE, VIEWS, WIDTHS};
-use crate::config::diagnostic::Diagnostics;
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::rule::{Decision, TraceVerdict, Verdict};
 use crate::text::clean;
 use crate::web::studio::Studio;
@@ -32,16 +32,15 @@ pub(super) fn view(studio: &Studio, choice: &Choice, rendered: &Result<Arc<Rende
         };
         words.iter().map(option).collect()
     };
-    let plain = |words: &[&'static str]| words.iter().map(|word| (*word, *word)).collect::<Vec<_>>();
     let common = context! {
         groups,
         event => chosen,
         choice => context! { view => choice.view, width => choice.width, scheme => choice.scheme, images => choice.images },
         views => options("view", VIEWS, choice.view),
-        widths => options("width", &plain(WIDTHS), choice.width),
-        schemes => options("scheme", &plain(SCHEMES), choice.scheme),
-        pictures => options("images", &plain(IMAGES), choice.images),
-        refused => refused.map(|found| problems(&found)),
+        widths => options("width", WIDTHS, choice.width),
+        schemes => options("scheme", SCHEMES, choice.scheme),
+        pictures => options("images", IMAGES, choice.images),
+        refused => refused.map_or_else(Vec::new, |found| problems(&found)),
     };
     match rendered {
         Err(problem) => context! { problem, ..common },
@@ -98,9 +97,31 @@ pub(in crate::web::studio) fn decision(decision: &Decision) -> Value {
     }
 }
 
-/// Findings as text with excerpts and carets.
-fn problems(found: &Diagnostics) -> Value {
-    context! { count => found.findings.len(), text => found.render(false) }
+/// Lines that an excerpt shows before and after the place.
+const AROUND: usize = 3;
+
+/// Findings with excerpts and carets.
+pub(in crate::web::studio) fn problems(found: &Diagnostics) -> Vec<Value> {
+    let problem = |finding: &Diagnostic| {
+        let text = found.sources.iter().find(|(name, _)| *name == finding.file).map(|(_, text)| text.as_str());
+        let excerpt = text.and_then(|text| finding.excerpt(text, AROUND));
+        let place = excerpt.as_ref().map(|excerpt| format!(":{}:{}", excerpt.line, excerpt.column));
+        let rows = excerpt.iter().flat_map(|excerpt| {
+            let carets = format!("{}{}", " ".repeat(excerpt.indent), "^".repeat(excerpt.carets));
+            excerpt.lines.iter().map(move |(number, line)| {
+                let here = *number == excerpt.line;
+                context! { number, line => line.as_str(), here, carets => if here { carets.as_str() } else { "" } }
+            })
+        });
+        context! {
+            severity => if finding.severity == Severity::Error { "error" } else { "warning" },
+            place => format!("{}{}", clean(&finding.file), place.unwrap_or_default()),
+            message => clean(&finding.message),
+            hint => clean(finding.hint.as_deref().unwrap_or_default()),
+            rows => rows.collect::<Vec<_>>(),
+        }
+    };
+    found.findings.iter().map(problem).collect()
 }
 
 fn mail(choice: &Choice, rendered: &Rendered) -> Value {
