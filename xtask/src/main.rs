@@ -23,7 +23,7 @@ cargo xtask COMMAND
   proto [--check]
           make the Rust sources of host/proto/velociraptor.proto; --check: only say whether they are up to date
   bench PART
-          measure, and print the goals beside what was reached. PART: plugins
+          measure, and print the goals beside what was reached. PART: plugins, velociraptor
   fault   build the binary with fault points, into target/fault
 ";
 

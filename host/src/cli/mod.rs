@@ -8,15 +8,19 @@ pub mod completions;
 pub mod demo;
 mod events;
 pub mod explain;
+mod facts;
 pub mod import;
 pub mod outbox;
 pub mod plugin;
 pub mod preview;
+mod probe;
 mod progress;
 pub mod render;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod send_test;
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +69,7 @@ pub enum Command {
     Render(render::RenderArgs),
     Preview(preview::PreviewArgs),
     Import(import::ImportArgs),
+    Replay(replay::ReplayArgs),
     Outbox(outbox::OutboxArgs),
     Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
@@ -119,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Render(args) => render::run(args),
         Command::Preview(args) => preview::run(args),
         Command::Import(args) => import::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Outbox(args) => outbox::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),

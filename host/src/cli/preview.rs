@@ -133,7 +133,7 @@ pub(super) async fn serve(
         news = reloader.news();
         reloading = Some(tokio::spawn(reloader.run(hangups, stops.clone())));
     }
-    let site = Site { current, news, events, outbox: None };
+    let site = Site { current, news, events, daemon: None };
     let serving = tokio::spawn(server.run(site, stops));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -9,16 +9,20 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::facts::Server;
 use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::blob::BlobStore;
 use crate::compose::attachments::distinct;
+use crate::compose::links::Root;
 use crate::compose::{Composer, Draft, thread};
 use crate::config::load::load_offline;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
+use crate::facts::live::{Gathered, Standing};
 use crate::judge::{Postponed, judge};
 use crate::mail::MailReader;
+use crate::pipeline::no_record;
 use crate::rule::{Rule, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::Visible;
@@ -42,6 +46,9 @@ pub struct RenderArgs {
     /// A file for each mail in this folder, named after the flow, instead of standard output
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Do not ask the Velociraptor server for facts that an event does not carry
+    #[arg(long)]
+    pub offline: bool,
     /// Files of events, one JSON object a line; `-` is standard input
     #[arg(required = true, value_name = "EVENTS")]
     pub events: Vec<PathBuf>,
@@ -85,7 +92,10 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).map_err(|error| UsageError(format!("{}: {error}", events::name_of(dir))))?;
     }
+    let server = Server::of(&snapshot.config, args.offline)?;
     let mut work = Work {
+        snapshot: &snapshot,
+        server,
         rules: snapshot.config.rules.iter().filter(wanted).collect(),
         composer: snapshot.composer(),
         blobs,
@@ -97,7 +107,7 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     };
     let progress = Progress::start("events rendered", args.out.is_none() && io::stdout().is_terminal());
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
-        Ok(event) => work.event(&event, &heard.rows),
+        Ok(event) => work.complete(&event, &heard.rows),
         Err(error) => {
             output::note(format_args!("{}: {}", heard.place, Visible(&error.to_string())));
             work.incomplete = true;
@@ -117,6 +127,8 @@ fn no_rule(args: &RenderArgs, rules: &[Rule]) -> UsageError {
 }
 
 struct Work<'a> {
+    snapshot: &'a Snapshot,
+    server: Option<Server>,
     rules: Vec<&'a Rule>,
     composer: Composer<'a>,
     blobs: BlobStore,
@@ -130,13 +142,25 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn event(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
+    /// Writes the mails of an event, with what the server has to add to it.
+    fn complete(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
+        let Some(server) = &self.server else { return self.event(event, rows, None) };
+        let facts = server.complete(self.snapshot, &self.rules, event, rows, true)?;
+        let event = facts.event.as_deref().unwrap_or(event);
+        self.event(event, &facts.rows, Some(&facts))
+    }
+
+    fn event(&mut self, event: &FlowCompletion, rows: &RowReader, facts: Option<&Gathered>) -> anyhow::Result<()> {
         let key = event.key.to_string();
         let mut mailed = false;
         let mut reasons = Vec::new();
-        for rule in self.rules.clone() {
-            let judged = judge(rule, event, rows, self.now, self.composer.plugins);
-            let decision = judged.unwrap_or_else(Postponed::into_decision);
+        let links = facts.and_then(|facts| facts.links.as_deref());
+        let composer = Composer { links: self.composer.links.or(links.map(Root::from)), ..self.composer };
+        for (at, rule) in self.rules.clone().into_iter().enumerate() {
+            let decision = match facts.and_then(|facts| facts.standing.get(at)) {
+                Some(Standing::NoRecord) => no_record(),
+                _ => judge(rule, event, rows, self.now, composer.plugins).unwrap_or_else(Postponed::into_decision),
+            };
             match decision.decision {
                 Verdict::Notify => {}
                 Verdict::Skip => {
@@ -150,7 +174,7 @@ impl Work<'_> {
                 }
             }
             mailed = true;
-            match self.composer.draft(rule, event, &decision, rows, &self.blobs, self.now) {
+            match composer.draft(rule, event, &decision, rows, &self.blobs, self.now) {
                 Ok(draft) => self.write(event, rule, &decision.recipients, &draft)?,
                 Err(error) => {
                     self.incomplete = true;
@@ -253,6 +277,7 @@ mod tests {
                 rule: rule.map(str::to_owned),
                 format,
                 out: Some(self.0.path().join("out")),
+                offline: false,
                 events: vec![self.0.path().join("events.jsonl")],
             })
         }

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use self::access::Access;
 use self::studio::{Events, Studio};
 use crate::config::WebConfig;
+use crate::intake::velociraptor;
 use crate::outbox::{Census, Outbox};
 use crate::plugin::loaded::PluginCensus;
 use crate::reload::News;
@@ -43,14 +44,23 @@ pub struct Site {
     pub news: watch::Receiver<News>,
     /// Events that can be looked at, in the order of a list; pasted ones come after them.
     pub events: Vec<Arc<dyn Events>>,
-    /// The outbox of a daemon, for `/readyz` and `/metrics`; without one, they are not there.
-    pub outbox: Option<Outbox>,
+    /// Without one, there are no `/readyz` and `/metrics`.
+    pub daemon: Option<Daemon>,
+}
+
+/// What a daemon has beside its configuration.
+pub struct Daemon {
+    /// Where events and mails are.
+    pub outbox: Outbox,
+    /// How watching a server goes.
+    pub watched: velociraptor::State,
 }
 
 #[derive(Clone)]
 struct Seen {
     outbox: Outbox,
     current: Current,
+    watched: velociraptor::State,
 }
 
 impl Server {
@@ -76,8 +86,8 @@ impl Server {
     /// When the listener breaks.
     pub async fn run(self, site: Site, stop: watch::Receiver<bool>) -> std::io::Result<()> {
         let access = Arc::new(Access::new(&self.config, self.local_addr()?));
-        let Site { current, news, events, outbox } = site;
-        let seen = outbox.map(|outbox| Seen { outbox, current: Arc::clone(&current) });
+        let Site { current, news, events, daemon } = site;
+        let seen = daemon.map(|Daemon { outbox, watched }| Seen { outbox, current: Arc::clone(&current), watched });
         let studio = Arc::new(Studio::new(current, news, events, Arc::clone(&access), stop.clone()));
 
         let mut open = Router::new().route("/healthz", get(|| async { "ok\n" }));
@@ -97,14 +107,16 @@ impl Server {
     }
 }
 
-/// Ready: the outbox answers, and there is room for more.
+/// Ready: the outbox answers, there is room for more, and every org that is to be watched is.
 async fn ready(State(seen): State<Seen>) -> Response {
     let result = match seen.outbox.check_space() {
         Ok(()) => seen.outbox.census().await.map(|_| ()),
         Err(error) => Err(error),
     };
+    let troubles = seen.watched.troubles();
     match result {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) if troubles.is_empty() => "ready\n".into_response(),
+        Ok(()) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", troubles.join("\n"))).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
@@ -115,6 +127,7 @@ async fn metrics(State(seen): State<Seen>) -> Response {
             let snapshot = seen.current.load();
             let mut text = exposition(&census, snapshot.generation);
             text.push_str(&of_plugins(&snapshot.plugins.census()));
+            text.push_str(&seen.watched.exposition());
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),

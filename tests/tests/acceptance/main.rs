@@ -27,3 +27,6 @@ mod smtp;
 mod spool;
 mod studio;
 mod tls_auth;
+mod velociraptor_facts;
+mod velociraptor_tools;
+mod velociraptor_watch;
