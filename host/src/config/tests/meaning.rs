@@ -386,7 +386,7 @@ fn the_studio_needs_a_token_wherever_others_reach_it() {
     }
     let named = web("listen = \"127.0.0.1:1\"\ntoken_file = \"token\"\nhosts = [\"Bewit.Example.org\"]").unwrap();
     assert_eq!(named.hosts, ["bewit.example.org"]);
-    for wrong in ["https://bewit.example.org", "bewit:8026", ""] {
+    for wrong in ["https://bewit.example.org", "bewit:8026", "a b"] {
         let text = format!("listen = \"127.0.0.1:1\"\ntoken_file = \"token\"\nhosts = [\"{wrong}\"]");
         assert!(examine(&text).diagnostics.to_string().contains("not the name of a host"), "{wrong}");
     }

@@ -249,7 +249,7 @@ async fn the_slow_are_closed() {
     // Byte by byte, but never to the end of the header.
     let mut stream = site.connect().await;
     let (mut read, mut write) = stream.split();
-    let since = Instant::now();
+    let since = std::time::Instant::now();
     let drip = async {
         while write.write_all(b"P").await.is_ok() {
             sleep(Duration::from_millis(20)).await;
