@@ -23,6 +23,7 @@ pub mod findings;
 pub mod fragment;
 pub mod intake;
 pub mod judge;
+pub mod lint;
 pub mod mail;
 pub mod outbox;
 pub mod pipeline;
