@@ -29,6 +29,7 @@ pub mod outbox;
 pub mod pipeline;
 pub mod plugin;
 pub mod postponed;
+pub mod publish;
 pub mod reload;
 pub mod rule;
 pub mod snapshot;

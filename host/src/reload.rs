@@ -211,6 +211,7 @@ fn feed(hash: &mut Sha256, file: &Path) {
 fn unreloadable(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
     let pairs = [
         ("outbox", format!("{:?}", old.config.outbox), format!("{:?}", new.config.outbox)),
+        ("velociraptor", format!("{:?}", old.config.velociraptor), format!("{:?}", new.config.velociraptor)),
         ("intake.spool", format!("{:?}", old.config.spool), format!("{:?}", new.config.spool)),
         ("intake.http", format!("{:?}", old.config.http), format!("{:?}", new.config.http)),
         ("web", format!("{:?}", old.config.web), format!("{:?}", new.config.web)),

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 
 use crate::compose::Composer;
+use crate::compose::links::Root;
 use crate::compose::templates::{TemplateError, Templates};
 use crate::config::Config;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -106,7 +107,11 @@ impl Snapshot {
     /// What composes with this snapshot's templates.
     #[must_use]
     pub fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, base_url: self.config.base_url.as_deref(), plugins: &*self.plugins }
+        Composer {
+            templates: &self.templates,
+            links: self.config.base_url.as_deref().map(Root::Base),
+            plugins: &*self.plugins,
+        }
     }
 
     /// Folders whose files the snapshot was read from: the configuration's, the templates' and the plugins'.

@@ -254,7 +254,7 @@ fn convert(data: &Value) -> Result<String> {
 
 /// The newest result of a program: `y`, `n`, `a` (in part) or `u` (unknown).
 fn letter(feature: &Value, family: &str, platforms: &[&str]) -> char {
-    let results = platforms.iter().find_map(|platform| feature["stats"][family][platform].as_object());
+    let results = platforms.iter().find_map(|platform| feature["stats"].get(family)?.get(platform)?.as_object());
     let newest = results.and_then(|versions| versions.values().next_back()).and_then(Value::as_str);
     newest.and_then(|result| result.chars().next()).filter(|letter| "yna".contains(*letter)).unwrap_or('u')
 }

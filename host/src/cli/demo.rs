@@ -156,7 +156,7 @@ async fn take_samples(pipeline: &dyn Accept) -> anyhow::Result<()> {
             .filter(|line| !line.trim().is_empty())
             .map(|line| Line { offset: 0, content: Ok(line.as_bytes().to_vec()) })
             .collect();
-        let batch = Batch { source: format!("sample {name}"), folder: None, lines, position: None };
+        let batch = Batch { source: format!("sample {name}"), folder: None, lines, position: None, keyed: false };
         for fate in pipeline.accept(batch).await? {
             if let Fate::Rejected(reason) = fate {
                 bail!("the shipped sample `{name}` was rejected: {reason}");

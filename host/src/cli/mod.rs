@@ -8,14 +8,18 @@ pub mod completions;
 pub mod demo;
 mod events;
 pub mod explain;
+mod facts;
 pub mod import;
 pub mod outbox;
 pub mod plugin;
+mod probe;
 mod progress;
 pub mod render;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod send_test;
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +67,7 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     Render(render::RenderArgs),
     Import(import::ImportArgs),
+    Replay(replay::ReplayArgs),
     Outbox(outbox::OutboxArgs),
     Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
@@ -116,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Render(args) => render::run(args),
         Command::Import(args) => import::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Outbox(args) => outbox::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),

@@ -11,17 +11,21 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::facts::Server;
 use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::blob::BlobStore;
 use crate::compose::attachments::distinct;
+use crate::compose::links::Root;
 use crate::compose::{Composer, Draft, thread};
 use crate::config::load::load_offline;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
+use crate::facts::live::{Gathered, Standing};
 use crate::judge::{Postponed, judge};
 use crate::lint::{Rendered, has_errors};
 use crate::mail::MailReader;
+use crate::pipeline::no_record;
 use crate::rule::{Rule, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::Visible;
@@ -53,6 +57,9 @@ pub struct RenderArgs {
     /// Findings as JSON on standard output, one object a line; mails are written with --out only
     #[arg(long, requires = "lint")]
     pub json: bool,
+    /// Do not ask the Velociraptor server for facts that an event does not carry
+    #[arg(long)]
+    pub offline: bool,
     /// Files of events, one JSON object a line; `-` is standard input
     #[arg(required = true, value_name = "EVENTS")]
     pub events: Vec<PathBuf>,
@@ -100,7 +107,10 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).map_err(|error| UsageError(format!("{}: {error}", events::name_of(dir))))?;
     }
+    let server = Server::of(&snapshot.config, args.offline)?;
     let mut work = Work {
+        snapshot: &snapshot,
+        server,
         rules: snapshot.config.rules.iter().filter(wanted).collect(),
         composer: snapshot.composer(),
         blobs,
@@ -114,7 +124,7 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     };
     let progress = Progress::start("events rendered", args.out.is_none() && io::stdout().is_terminal());
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
-        Ok(event) => work.event(&event, &heard.rows),
+        Ok(event) => work.complete(&event, &heard.rows),
         Err(error) => {
             output::note(format_args!("{}: {}", heard.place, Visible(&error.to_string())));
             work.incomplete = true;
@@ -134,6 +144,8 @@ fn no_rule(args: &RenderArgs, rules: &[Rule]) -> UsageError {
 }
 
 struct Work<'a> {
+    snapshot: &'a Snapshot,
+    server: Option<Server>,
     rules: Vec<&'a Rule>,
     composer: Composer<'a>,
     blobs: BlobStore,
@@ -150,13 +162,25 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn event(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
+    /// Writes the mails of an event, with what the server has to add to it.
+    fn complete(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
+        let Some(server) = &self.server else { return self.event(event, rows, None) };
+        let facts = server.complete(self.snapshot, &self.rules, event, rows, true)?;
+        let event = facts.event.as_deref().unwrap_or(event);
+        self.event(event, &facts.rows, Some(&facts))
+    }
+
+    fn event(&mut self, event: &FlowCompletion, rows: &RowReader, facts: Option<&Gathered>) -> anyhow::Result<()> {
         let key = event.key.to_string();
         let mut mailed = false;
         let mut reasons = Vec::new();
-        for rule in self.rules.clone() {
-            let judged = judge(rule, event, rows, self.now, self.composer.plugins);
-            let decision = judged.unwrap_or_else(Postponed::into_decision);
+        let links = facts.and_then(|facts| facts.links.as_deref());
+        let composer = Composer { links: self.composer.links.or(links.map(Root::from)), ..self.composer };
+        for (at, rule) in self.rules.clone().into_iter().enumerate() {
+            let decision = match facts.and_then(|facts| facts.standing.get(at)) {
+                Some(Standing::NoRecord) => no_record(),
+                _ => judge(rule, event, rows, self.now, composer.plugins).unwrap_or_else(Postponed::into_decision),
+            };
             match decision.decision {
                 Verdict::Notify => {}
                 Verdict::Skip => {
@@ -170,10 +194,13 @@ impl Work<'_> {
                 }
             }
             mailed = true;
-            match self.composer.draft(rule, event, &decision, rows, &self.blobs, self.now) {
+            match composer.draft(rule, event, &decision, rows, &self.blobs, self.now) {
                 Ok(draft) => {
                     self.write(event, rule, &decision.recipients, &draft)?;
-                    self.look(&key, event, rule, &decision.recipients, &draft)?;
+                    if self.lint {
+                        let mails = draft.mails(rule, &decision.recipients, Some(thread(rule, event)), self.now);
+                        self.look(&key, rule, &Rendered::new(&draft, mails.first(), composer.links))?;
+                    }
                 }
                 Err(error) => {
                     self.incomplete = true;
@@ -222,20 +249,9 @@ impl Work<'_> {
         }
     }
 
-    /// Tells what is wrong with the mail, if it is asked for.
-    fn look(
-        &mut self,
-        key: &str,
-        event: &FlowCompletion,
-        rule: &Rule,
-        recipients: &[String],
-        draft: &Draft,
-    ) -> anyhow::Result<()> {
-        if !self.lint {
-            return Ok(());
-        }
-        let mails = draft.mails(rule, recipients, Some(thread(rule, event)), self.now);
-        let findings = crate::lint::lint(&Rendered::new(draft, mails.first(), self.composer.base_url));
+    /// Tells what is wrong with the mail.
+    fn look(&mut self, key: &str, rule: &Rule, mail: &Rendered<'_>) -> anyhow::Result<()> {
+        let findings = crate::lint::lint(mail);
         self.incomplete |= has_errors(&findings);
         if !self.json {
             output::note(lint::shown(key, &rule.name, &findings));
@@ -311,6 +327,7 @@ mod tests {
                 out: Some(self.0.path().join("out")),
                 lint: false,
                 json: false,
+                offline: false,
                 events: vec![self.0.path().join("events.jsonl")],
             })
         }

@@ -60,6 +60,8 @@ pub(super) struct Files<'a> {
     unnamed: u64,
     /// Files of plugins beyond those that a mail may have.
     unwanted: u64,
+    /// Whether of a source not all rows that were to be attached are at hand: they were too many to be read.
+    partial: bool,
     notes: Vec<String>,
 }
 
@@ -86,6 +88,7 @@ impl<'a> Files<'a> {
             origins: Vec::new(),
             unnamed: 0,
             unwanted: 0,
+            partial: false,
             notes: Vec::new(),
         }
     }
@@ -207,6 +210,7 @@ impl<'a> Files<'a> {
         if written.rows == 0 {
             return Ok(());
         }
+        self.partial |= set.part().is_some_and(|part| part.rows < wanted.max_rows.unwrap_or(u64::MAX).min(part.total));
         self.count(source, sink.size);
         if let Some(blob) = sink.blob {
             self.results.push(Waiting {
@@ -234,7 +238,9 @@ impl<'a> Files<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.rule.attachments_max_mib == 0 || self.pictured.saturating_add(self.total) > self.rule.attachments_limit()
+        self.partial
+            || self.rule.attachments_max_mib == 0
+            || self.pictured.saturating_add(self.total) > self.rule.attachments_limit()
     }
 
     fn count(&mut self, source: &str, size: u64) {
@@ -265,12 +271,15 @@ impl<'a> Files<'a> {
                 self.origins
                     .push(format!("pictures in this mail ({}), which are still there", human::size(self.pictured)));
             }
-            out.notes.push(format!(
-                "Attachments were left out: together they have {}, more than the limit of {} MiB. They came from {}.",
-                human::size(self.total.saturating_add(self.pictured)),
-                self.rule.attachments_max_mib,
-                self.origins.join(", ")
-            ));
+            let size = human::size(self.total.saturating_add(self.pictured));
+            let limit = self.rule.attachments_max_mib;
+            let why = if self.partial {
+                format!("they are too large for the limit of {limit} MiB, and were read to {size} only")
+            } else {
+                format!("together they have {size}, more than the limit of {limit} MiB")
+            };
+            let origins = self.origins.join(", ");
+            out.notes.push(format!("Attachments were left out: {why}. They came from {origins}."));
             return Ok(out);
         }
         let mut taken = HashSet::new();

@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::attachments::Files;
+use self::links::Root;
 use self::mime::Letterhead;
 use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
 use self::view::View;
@@ -44,8 +45,8 @@ pub const SUBJECT_LIMIT: usize = 200;
 pub struct Composer<'a> {
     /// Compiled templates.
     pub templates: &'a Templates,
-    /// `[links] base_url`, ending in `/`.
-    pub base_url: Option<&'a str>,
+    /// Where links lead; `None`: there are none.
+    pub links: Option<Root<'a>>,
     /// Asked for the sources that `renderers` names.
     pub plugins: &'a dyn Ask,
 }
@@ -129,7 +130,7 @@ impl Composer<'_> {
     pub fn subject(&self, rule: &Rule, event: &FlowCompletion) -> Result<String, ComposeError> {
         // What is relative in a subject is relative to the event: explaining it again gives the same.
         let now = event.timestamp.and_then(|time| Timestamp::from_microsecond(time.0).ok()).unwrap_or_default();
-        let view = build::view(self.base_url, rule, event, None, now);
+        let view = build::view(self.links, rule, event, None, now);
         self.subject_of(rule, &view)
     }
 
@@ -146,7 +147,7 @@ impl Composer<'_> {
         blobs: &BlobStore,
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
-        let mut view = build::view(self.base_url, rule, event, Some(decision), now);
+        let mut view = build::view(self.links, rule, event, Some(decision), now);
         let mut files = Files::new(rule, blobs);
         let asked = Asked { rule: &rule.name, event, rows, now };
         let results = results::read(rule, self.plugins, &asked, &view.plugin_notes, &mut files)?;
@@ -183,7 +184,7 @@ impl Composer<'_> {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
-        let view = build::bare(self.base_url, rule, event, decision, now);
+        let view = build::bare(self.links, rule, event, decision, now);
         let render = |slot| self.templates.render_stock(STOCK_SET, slot, &view);
         let (subject, text) = (text::fit(&view.subject, SUBJECT_LIMIT).into_owned(), render(Slot::Text)?);
         let html = if rule.html { Some(render(Slot::Html)?) } else { None };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::links::Root;
 use super::templates::lint::Probe;
 use super::view::{AttachedFile, DigestView, Fact, Layout, Named, Outcome, Table, UploadedFile, Uploads, Value, View};
 use super::{build, tables};
@@ -45,7 +46,7 @@ static SHIPPED: LazyLock<Vec<View>> = LazyLock::new(|| {
         .map(|event| View {
             results: all_tables(&rule, &event, &rows),
             reason: "matches the filters".to_owned(),
-            ..build::view(Some(BASE), &rule, &event, None, now)
+            ..build::view(Some(Root::Base(BASE)), &rule, &event, None, now)
         })
         .collect()
 });

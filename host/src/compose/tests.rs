@@ -63,7 +63,11 @@ impl Site {
     }
 
     fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, base_url: Some("https://v.example/"), plugins: &self.plugins }
+        Composer {
+            templates: &self.templates,
+            links: Some(links::Root::Base("https://v.example/")),
+            plugins: &self.plugins,
+        }
     }
 
     fn blobs(&self) -> BlobStore {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::decode::{Field, Fields, Section, key};
 use super::raw_plugin::Plugins;
 use super::raw_rule::Rule;
+use super::raw_velociraptor::Velociraptor;
 use super::values::{Argv, Choice, FilePath, Int, List, OneOf, Sender, Size, Wait, Word};
 use super::{Mechanism, OnAmbiguous, TlsMode};
 
@@ -15,6 +16,7 @@ const DEEPEST: i64 = 127;
 pub(super) struct File {
     pub(super) smtp: Field<Smtp>,
     pub(super) outbox: Field<Outbox>,
+    pub(super) velociraptor: Field<Velociraptor>,
     pub(super) intake: Field<Intake>,
     pub(super) links: Field<Links>,
     pub(super) templates: Field<Templates>,
@@ -28,18 +30,17 @@ impl Section for File {
     const DOC: &'static str = "Configuration of Bewit.";
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
-        let file = Self {
+        Self {
             smtp: fields.take(key("smtp", Smtp::DOC).required()),
             outbox: fields.take(key("outbox", Outbox::DOC)),
+            velociraptor: fields.take(key("velociraptor", Velociraptor::DOC)),
             intake: fields.take(key("intake", Intake::DOC)),
             links: fields.take(key("links", Links::DOC)),
             templates: fields.take(key("templates", Templates::DOC)),
             web: fields.take(key("web", Web::DOC)),
             plugins: fields.take(key("plugins", Plugins::DOC)),
             rules: fields.take(key("rule", Rule::DOC)),
-        };
-        fields.later(&["velociraptor"], "events are not pulled from a live server yet");
-        file
+        }
     }
 }
 

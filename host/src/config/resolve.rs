@@ -44,9 +44,15 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
     };
     let smtp = file.smtp.into_value().map(|smtp| resolver.smtp(smtp, from.as_ref()));
     let outbox = resolver.outbox(file.outbox.into_value());
+    // One that is wrong has been reported, and would be an intake if it were right.
+    let watched = file
+        .velociraptor
+        .get()
+        .map_or(!file.velociraptor.is_absent(), |section| section.watch.get().copied().unwrap_or(true));
+    let velociraptor = file.velociraptor.into_value().and_then(|section| resolver.velociraptor(section));
     let intake = file.intake.into_value();
     let (spool, http) = intake.map_or((Field::Absent, Field::Absent), |intake| (intake.spool, intake.http));
-    let no_intake = spool.is_absent() && http.is_absent();
+    let no_intake = spool.is_absent() && http.is_absent() && !watched;
     let (spool, limits) = resolver.spool(spool.into_value());
     let http = http.into_value().and_then(|http| resolver.http(http));
     let base_url = file.links.into_value().and_then(|links| resolver.base_url(links.base_url));
@@ -56,7 +62,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
 
     let findings = resolver.findings;
     if no_intake {
-        let hint = "without [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)";
+        let hint = "without [velociraptor], [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)";
         findings.remark(None, "no intake is configured", hint);
     }
     let rules = file.rules.or(super::values::List::default());
@@ -95,7 +101,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
             outbox: outbox?,
             spool,
             http,
-            velociraptor: None,
+            velociraptor,
             limits,
             base_url,
             templates: templates.clone(),

@@ -158,10 +158,8 @@ impl Document {
         let mut emitter = CallbackEmitter::<_, Infallible, usize>::new(take);
         emitter.naively_switch_states(true);
         // The callback answers nothing: one step reads it all, and a string cannot fail to be read.
-        for never in Tokenizer::new_with_emitter(head, emitter) {
-            match never {
-                Ok(never) | Err(never) => match never {},
-            }
+        if let Some(Ok(never) | Err(never)) = Tokenizer::new_with_emitter(head, emitter).next() {
+            match never {}
         }
         let mut document = builder.finish();
         document.cut |= end < html.len();

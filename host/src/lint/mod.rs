@@ -36,6 +36,7 @@ use self::html::Document;
 use self::report::Report;
 use self::style::{Scheme, Style};
 use crate::compose::Draft;
+use crate::compose::links::Root;
 use crate::mail::NewMail;
 
 /// A finished mail, as far as it is looked at.
@@ -71,9 +72,9 @@ pub struct File<'a> {
 }
 
 impl<'a> Rendered<'a> {
-    /// A draft, one of the mails that it became, and `[links] base_url`.
+    /// A draft, one of the mails that it became, and where its links lead ([`Composer::links`](crate::compose::Composer)).
     #[must_use]
-    pub fn new(draft: &'a Draft, mail: Option<&'a NewMail>, base_url: Option<&'a str>) -> Self {
+    pub fn new(draft: &'a Draft, mail: Option<&'a NewMail>, links: Option<Root<'a>>) -> Self {
         let attached = draft.attachments.iter().map(|file| (file, None));
         let pictures = draft.pictures.iter().map(|picture| (&picture.file, Some(picture.cid.as_str())));
         let files = attached.chain(pictures).map(|(file, cid)| File {
@@ -89,7 +90,11 @@ impl<'a> Rendered<'a> {
             files: files.collect(),
             head: mail.map(|mail| mail.head.as_slice()),
             size: mail.map_or(0, NewMail::size),
-            ours: base_url.into_iter().collect(),
+            ours: match links {
+                Some(Root::Base(base)) => vec![base],
+                Some(Root::Server { page, download }) => vec![page, download],
+                None => Vec::new(),
+            },
         }
     }
 }

@@ -45,13 +45,15 @@ pub struct Ask<'a> {
     pub env: Vec<(&'static str, String)>,
     /// Stops after so many rows, on the server's side.
     pub limit: Option<u64>,
+    /// Rows of a part, fewer than the query's own: when those would be too large together.
+    pub part: Option<u64>,
 }
 
 impl<'a> Ask<'a> {
     /// A query without variables.
     #[must_use]
     pub fn new(query: &'static Query, org: &'a str) -> Self {
-        Self { query, org, env: Vec::new(), limit: None }
+        Self { query, org, env: Vec::new(), limit: None, part: None }
     }
 
     /// Sets a variable.
@@ -65,6 +67,12 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn limit(self, limit: Option<u64>) -> Self {
         Self { limit, ..self }
+    }
+
+    /// Rows of a part, at least 1.
+    #[must_use]
+    pub fn part(self, rows: u64) -> Self {
+        Self { part: Some(rows.max(1)), ..self }
     }
 }
 
@@ -128,11 +136,11 @@ impl Client {
     /// # Errors
     /// When it does not even begin.
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, ApiError> {
-        let Ask { query, org, env, limit } = ask;
+        let Ask { query, org, env, limit, part } = ask;
         let request = VqlCollectorArgs {
             query: vec![VqlRequest { name: format!("bewit/{}", query.name), vql: query.text(limit) }],
             env: env.into_iter().map(|(key, value)| VqlEnv { key: key.to_owned(), value }).collect(),
-            max_row: query.max_row,
+            max_row: part.unwrap_or(query.max_row),
             max_wait: query.max_wait,
             timeout: query.timeout.map_or(0, |time| time.as_secs()),
             org_id: if org == ROOT_ORG { String::new() } else { org.to_owned() },

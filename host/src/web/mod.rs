@@ -14,6 +14,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::intake::velociraptor;
 use crate::outbox::{Census, Outbox};
 use crate::plugin::loaded::PluginCensus;
 use crate::snapshot::Current;
@@ -28,6 +29,7 @@ pub struct Server {
 struct Seen {
     outbox: Outbox,
     current: Current,
+    watched: velociraptor::State,
 }
 
 impl Server {
@@ -43,12 +45,18 @@ impl Server {
     ///
     /// # Errors
     /// When the listener breaks.
-    pub async fn run(self, outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    pub async fn run(
+        self,
+        outbox: Outbox,
+        current: Current,
+        watched: velociraptor::State,
+        mut stop: watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
         let router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
-            .with_state(Seen { outbox, current });
+            .with_state(Seen { outbox, current, watched });
         let stopped = async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
@@ -56,14 +64,16 @@ impl Server {
     }
 }
 
-/// Ready: the outbox answers, and there is room for more.
+/// Ready: the outbox answers, there is room for more, and every org that is to be watched is.
 async fn ready(State(seen): State<Seen>) -> Response {
     let result = match seen.outbox.check_space() {
         Ok(()) => seen.outbox.census().await.map(|_| ()),
         Err(error) => Err(error),
     };
+    let troubles = seen.watched.troubles();
     match result {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) if troubles.is_empty() => "ready\n".into_response(),
+        Ok(()) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", troubles.join("\n"))).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
@@ -74,6 +84,7 @@ async fn metrics(State(seen): State<Seen>) -> Response {
             let snapshot = seen.current.load();
             let mut text = exposition(&census, snapshot.generation);
             text.push_str(&of_plugins(&snapshot.plugins.census()));
+            text.push_str(&seen.watched.exposition());
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),

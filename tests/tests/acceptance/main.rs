@@ -27,3 +27,6 @@ mod sandbox;
 mod smtp;
 mod spool;
 mod tls_auth;
+mod velociraptor_facts;
+mod velociraptor_tools;
+mod velociraptor_watch;
