@@ -160,7 +160,7 @@ impl Known {
 
     /// Whether it is made of words of the text: columns wrap long words.
     fn in_pieces(&self, word: &str) -> bool {
-        if word.len() > 300 {
+        if word.len() > 120 {
             return false;
         }
         let mut reached = vec![false; word.len() + 1];
