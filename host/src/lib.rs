@@ -24,6 +24,7 @@ pub mod fragment;
 mod guests;
 pub mod intake;
 pub mod judge;
+pub mod lint;
 pub mod mail;
 pub mod outbox;
 pub mod pipeline;

@@ -15,6 +15,7 @@ mod doubt;
 mod hostile;
 mod http;
 mod limits;
+mod lint;
 mod mail;
 mod main_job;
 mod outbox;
