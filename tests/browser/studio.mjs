@@ -78,6 +78,7 @@ const live = async () => {
     check(problem.includes(word), `${word} is missing in: ${problem}`);
   }
   await mail(page).getByText("WORD-ONE").waitFor();
+  check((await page.locator("#status").innerText()).includes("not in force"), "the head of the page says it");
 
   await with_(marked("WORD-TWO"), () => mail(page).getByText("WORD-TWO").waitFor());
   check(await page.locator(".problems").count() === 0, "the problem is gone");

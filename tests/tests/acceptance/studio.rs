@@ -230,7 +230,7 @@ fn a_hostile_event_is_text() {
     env.write("tame.jsonl", sample("finished"));
     let (mut daemon, address) = preview(&env, &["hostile.jsonl", "tame.jsonl"]);
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/dom.py");
-    for view in ["html", "text", "source", "headers", "files"] {
+    for view in ["html", "text", "source", "headers", "files", "lint"] {
         let page = get(address, &format!("/?event=file:0:1&view={view}"));
         assert_eq!(page.status, 200);
         let path = env.write(format!("{view}.html"), &page.body);

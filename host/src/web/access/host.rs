@@ -45,7 +45,7 @@ impl Hosts {
                 address.is_loopback()
             }
             Err(_) if bare == "localhost" => true,
-            Err(_) if self.names.iter().any(|known| *known == name) => false,
+            Err(_) if self.names.contains(&name) => false,
             Err(_) => return None,
         };
         Some(Asked { authority: authority.to_ascii_lowercase(), local: local && loopback_listener })

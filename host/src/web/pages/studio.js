@@ -52,7 +52,8 @@
       }
       replace(part);
       document.body.dataset.stamp = next.body.dataset.stamp;
-      status(`Updated at ${new Date().toLocaleTimeString()}`);
+      const problem = document.querySelector("#live .problems h2");
+      status(problem ? problem.textContent : `Updated at ${new Date().toLocaleTimeString()}`);
     };
     request.onerror = () => { asked = null; };
     request.send();

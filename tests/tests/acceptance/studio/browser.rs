@@ -69,7 +69,7 @@ fn every_page_is_calm_with_a_hostile_event() {
 fn every_page_is_accessible() {
     let env = studio();
     let (mut daemon, address) = preview(&env, &["events.jsonl"]);
-    let mut pages: Vec<String> = ["html", "text", "source", "headers", "files"]
+    let mut pages: Vec<String> = ["html", "text", "source", "headers", "files", "lint"]
         .iter()
         .flat_map(|view| ["file%3A0%3A1", "sample%3Ahostile"].map(|event| format!("/?event={event}&view={view}")))
         .collect();

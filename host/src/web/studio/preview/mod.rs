@@ -32,8 +32,14 @@ const SCHEMES: &[(&str, &str)] = &[("light", "Light"), ("dark", "Dark")];
 /// Whether the frame shows pictures.
 const IMAGES: &[(&str, &str)] = &[("shown", "Pictures"), ("blocked", "No pictures")];
 /// What is shown of a mail.
-const VIEWS: &[(&str, &str)] =
-    &[("html", "HTML"), ("text", "Text"), ("source", "Source"), ("headers", "Headers"), ("files", "Attachments")];
+const VIEWS: &[(&str, &str)] = &[
+    ("html", "HTML"),
+    ("text", "Text"),
+    ("source", "Source"),
+    ("headers", "Headers"),
+    ("files", "Attachments"),
+    ("lint", "Lint"),
+];
 
 /// The mails that were composed last.
 #[derive(Debug, Default)]

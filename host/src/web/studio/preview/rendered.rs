@@ -15,6 +15,7 @@ use crate::config::diagnostic::Diagnostics;
 use crate::event::{self, FlowCompletion};
 use crate::facts::RowReader;
 use crate::judge::{Postponed, judge};
+use crate::lint;
 use crate::mail::{Attachment, MailReader, NewMail};
 use crate::rule::{Decision, Rule, Verdict};
 use crate::snapshot::Snapshot;
@@ -69,6 +70,8 @@ pub(super) struct Rendered {
     pub(super) mail: Result<Mail, String>,
     /// Templates that fail on this event: the stock ones stand in for them.
     pub(super) broken: Diagnostics,
+    /// What its readers' programs make of the mail.
+    pub(super) lint: Vec<lint::Finding>,
     /// How long composing took, in milliseconds.
     pub(super) took: u128,
 }
@@ -119,10 +122,18 @@ impl Rendered {
             opinions,
             rule: rule.name.clone(),
             decision,
+            took: begun.elapsed().as_millis(),
+            lint: mail.as_ref().map_or_else(|_| Vec::new(), |mail| mail.lint(snapshot)),
             mail: mail.map_err(|error| error.to_string()),
             broken: Diagnostics::from(broken),
-            took: begun.elapsed().as_millis(),
         })
+    }
+}
+
+impl Rendered {
+    /// How many files are attached.
+    pub(super) fn files(&self) -> usize {
+        self.mail.as_ref().map_or(0, |mail| mail.draft.attachments.len())
     }
 }
 
@@ -156,6 +167,10 @@ impl Mail {
         let to = if decision.recipients.is_empty() { &nobody[..] } else { &decision.recipients };
         let mails = draft.mails(rule, to, Some(thread(rule, event)), now);
         Ok(Self { draft, mails, blobs, _folder: folder })
+    }
+
+    fn lint(&self, snapshot: &Snapshot) -> Vec<lint::Finding> {
+        lint::lint(&lint::Rendered::new(&self.draft, self.mails.first(), snapshot.composer().links))
     }
 
     /// Pictures that the HTML shows. Blocking.

@@ -7,6 +7,7 @@ use minijinja::{Value, context};
 use super::rendered::{Mail, Rendered};
 use super::{Choice, IMAGES, SCHEMES, SOURCE, VIEWS, WIDTHS};
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::lint;
 use crate::rule::{Decision, TraceVerdict, Verdict};
 use crate::text::clean;
 use crate::web::studio::Studio;
@@ -36,21 +37,32 @@ pub(super) fn view(studio: &Studio, choice: &Choice, rendered: &Result<Arc<Rende
         groups,
         event => chosen,
         choice => context! { view => choice.view, width => choice.width, scheme => choice.scheme, images => choice.images },
-        views => options("view", VIEWS, choice.view),
         widths => options("width", WIDTHS, choice.width),
         schemes => options("scheme", SCHEMES, choice.scheme),
         pictures => options("images", IMAGES, choice.images),
-        refused => refused.map_or_else(Vec::new, |found| problems(&found)),
+        refused => refused.map(|found| problems(&found)),
     };
     match rendered {
-        Err(problem) => context! { problem, ..common },
+        Err(problem) => context! { problem => problem.as_str(), ..common },
         Ok(rendered) => {
             let opinion = |opinion: &super::rendered::Opinion| {
                 let word = verdict(opinion.verdict);
                 context! { name => opinion.rule.as_str(), verdict => word, chosen => opinion.rule == rendered.rule }
             };
+            let (files, findings) = (rendered.files(), rendered.lint.len());
+            let views = VIEWS.iter().map(|&(word, title)| {
+                let count = match word {
+                    "files" => files,
+                    "lint" => findings,
+                    _ => 0,
+                };
+                let href = link.clone().with("view", word).href();
+                context! { title, count, href, chosen => word == choice.view }
+            });
             context! {
                 problem => "",
+                views => views.collect::<Vec<_>>(),
+                lint => rendered.lint.iter().map(finding).collect::<Vec<_>>(),
                 host => rendered.host.as_str(),
                 key => rendered.key.as_str(),
                 rules => rendered.opinions.iter().map(opinion).collect::<Vec<_>>(),
@@ -97,11 +109,34 @@ pub(in crate::web::studio) fn decision(decision: &Decision) -> Value {
     }
 }
 
+/// A finding about the mail, in words.
+fn finding(found: &lint::Finding) -> Value {
+    let mut place = found.header.map_or_else(|| found.part.to_string(), |header| format!("{} {header}", found.part));
+    let places: Vec<String> = found.places.iter().map(|place| format!("{}:{}", place.line, place.column)).collect();
+    if !places.is_empty() {
+        place.push(' ');
+        place.push_str(&places.join(", "));
+    }
+    context! {
+        severity => found.severity.to_string(),
+        id => found.id,
+        place,
+        others => (found.count - found.places.len().min(found.count)) + found.more,
+        what => clean(&found.what),
+        why => clean(&found.why),
+        advice => clean(&found.advice),
+        programs => found.programs.join(", "),
+    }
+}
+
+/// Findings of one kind of trouble that a page shows; the others are counted.
+const SHOWN: usize = 5;
+
 /// Lines that an excerpt shows before and after the place.
 const AROUND: usize = 3;
 
 /// Findings with excerpts and carets.
-pub(in crate::web::studio) fn problems(found: &Diagnostics) -> Vec<Value> {
+pub(in crate::web::studio) fn problems(found: &Diagnostics) -> Value {
     let problem = |finding: &Diagnostic| {
         let text = found.sources.iter().find(|(name, _)| *name == finding.file).map(|(_, text)| text.as_str());
         let excerpt = text.and_then(|text| finding.excerpt(text, AROUND));
@@ -121,7 +156,8 @@ pub(in crate::web::studio) fn problems(found: &Diagnostics) -> Vec<Value> {
             rows => rows.collect::<Vec<_>>(),
         }
     };
-    found.findings.iter().map(problem).collect()
+    let more = found.findings.len().saturating_sub(SHOWN);
+    context! { shown => found.findings.iter().take(SHOWN).map(problem).collect::<Vec<_>>(), more }
 }
 
 fn mail(choice: &Choice, rendered: &Rendered) -> Value {
