@@ -28,6 +28,7 @@ mod smtp;
 mod spool;
 mod studio;
 mod tls_auth;
+mod velociraptor_client;
 mod velociraptor_facts;
 mod velociraptor_tools;
 mod velociraptor_watch;
