@@ -17,6 +17,8 @@ use crate::watch::{Hint, Watcher};
 const POLL: Duration = Duration::from_secs(10);
 /// A set of files counts as saved when two looks this far apart see the same.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long the end of a burst of events is waited for: an author looks at a page that follows within half a second.
+const QUIET: Duration = Duration::from_millis(100);
 /// The same after an event: the watcher has already waited for the end of a burst.
 const SETTLE_AFTER_EVENT: Duration = Duration::from_millis(40);
 /// How long an author may keep saving before a look is taken anyway.
@@ -83,7 +85,7 @@ impl Reloader {
     /// Looks whenever something may have changed, until `stop`. `hangup` is told of each SIGHUP.
     pub async fn run(mut self, mut hangup: tokio::sync::mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
         let mut folders = self.folders();
-        let mut watcher = Watcher::new(folders.clone(), POLL).await;
+        let mut watcher = Watcher::new(folders.clone(), POLL).await.with_quiet(QUIET);
         loop {
             let (forced, settle) = tokio::select! {
                 hint = watcher.changed() => (false, if hint == Hint::Event { SETTLE_AFTER_EVENT } else { SETTLE }),
@@ -93,7 +95,7 @@ impl Reloader {
             self.look(forced, settle).await;
             let now = self.folders();
             if now != folders {
-                watcher = Watcher::new(now.clone(), POLL).await;
+                watcher = Watcher::new(now.clone(), POLL).await.with_quiet(QUIET);
                 folders = now;
             }
         }
