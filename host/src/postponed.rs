@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::event::{self, FlowCompletion};
@@ -13,7 +14,13 @@ use crate::pipeline::{Ground, gathered, outcome};
 use crate::rule::Rule;
 use crate::snapshot::{Current, Snapshot};
 
-/// Judges whatever is due at `now`, the one that has waited longest first. Answers how many judgements were tried.
+/// Judgements that are made together.
+const GROUP: u32 = 8;
+/// Judgements of one flush for which facts could not be had; the rest is left for the next, so that an outage with much
+/// that waits is not a busy time.
+const IN_VAIN: usize = 50;
+
+/// Judges whatever is due at `now`, the ones that have waited longest first. Answers how many judgements were tried.
 ///
 /// # Errors
 /// When the outbox fails; on [`OutboxError::Full`] the rest is still due.
@@ -23,20 +30,33 @@ pub async fn flush(
     live: Option<&Live>,
     now: Timestamp,
 ) -> Result<usize, OutboxError> {
-    let mut count = 0;
-    while let Some(job) = outbox.due_judgement(now).await? {
+    let (mut count, mut in_vain) = (0, 0);
+    let group = if live.is_some() { GROUP } else { 1 };
+    while in_vain < IN_VAIN {
+        let jobs = outbox.due_judgements(now, group).await?;
+        if jobs.is_empty() {
+            break;
+        }
         outbox.check_space()?;
-        let judged = match once(&current.load_full(), outbox, live, &Arc::new(job.clone())).await {
-            // One that cannot be had must not stand in the way of those behind it: it is due again later, like any other.
-            Err(OutboxError::Io(error)) => {
-                let reason =
-                    format!("what was kept of the event could not be read, or its mail not be stored: {error}");
-                Judged::PutOff(PutOff { rule: job.rule.clone(), reason, counts: true, again: true, trace: Vec::new() })
-            }
-            judged => judged?,
-        };
-        outbox.settle(&job, judged, Timestamp::now()).await?;
-        count += 1;
+        let jobs: Vec<Arc<PostponedJob>> = jobs.into_iter().map(Arc::new).collect();
+        let snapshot = current.load_full();
+        let all = join_all(jobs.iter().map(|job| once(&snapshot, outbox, live, job))).await;
+        for (job, judged) in jobs.iter().zip(all) {
+            let judged = match judged {
+                // One that cannot be had must not stand in the way of those behind it: it is due again later, like any
+                // other.
+                Err(OutboxError::Io(error)) => {
+                    let reason =
+                        format!("what was kept of the event could not be read, or its mail not be stored: {error}");
+                    let rule = job.rule.clone();
+                    Judged::PutOff(PutOff { rule, reason, counts: true, again: true, trace: Vec::new() })
+                }
+                judged => judged?,
+            };
+            in_vain += usize::from(matches!(&judged, Judged::PutOff(put_off) if !put_off.counts));
+            outbox.settle(job, judged, Timestamp::now()).await?;
+            count += 1;
+        }
     }
     Ok(count)
 }

@@ -301,6 +301,14 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn due_judgement(&self, now: Timestamp) -> Result<Option<PostponedJob>, OutboxError> {
+        Ok(self.due_judgements(now, 1).await?.pop())
+    }
+
+    /// The judgements that have been due longest, at most so many.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn due_judgements(&self, now: Timestamp, most: u32) -> Result<Vec<PostponedJob>, OutboxError> {
         #[derive(sqlx::FromRow)]
         struct Due {
             id: i64,
@@ -311,29 +319,33 @@ impl Outbox {
             line: Vec<u8>,
         }
         let mut look = self.readers().begin().await?;
-        let due: Option<Due> = sqlx::query_as(
+        let all: Vec<Due> = sqlx::query_as(
             "SELECT p.id, p.attempts, p.event, e.org_id || '/' || e.client_id || '/' || e.flow_id AS name, p.rule, l.line
              FROM postponed p JOIN line l ON l.event = p.event JOIN event e ON e.id = p.event
-             WHERE p.next_at <= ? ORDER BY p.next_at, p.id LIMIT 1",
+             WHERE p.next_at <= ? ORDER BY p.next_at, p.id LIMIT ?",
         )
         .bind(millis(now))
-        .fetch_optional(&mut *look)
+        .bind(most)
+        .fetch_all(&mut *look)
         .await?;
-        let Some(due) = due else { return Ok(None) };
-        let files: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT name, sha256, size FROM line_blob WHERE event = ? ORDER BY name")
-                .bind(due.event)
-                .fetch_all(&mut *look)
-                .await?;
-        let blob = |sha256, size| BlobRef { sha256, size: u64::try_from(size).unwrap_or(0) };
-        Ok(Some(PostponedJob {
-            id: due.id,
-            attempts: due.attempts,
-            event: due.name,
-            rule: due.rule,
-            line: due.line,
-            files: files.into_iter().map(|(name, sha256, size)| (name, blob(sha256, size))).collect(),
-        }))
+        let mut jobs = Vec::with_capacity(all.len());
+        for due in all {
+            let files: Vec<(String, String, i64)> =
+                sqlx::query_as("SELECT name, sha256, size FROM line_blob WHERE event = ? ORDER BY name")
+                    .bind(due.event)
+                    .fetch_all(&mut *look)
+                    .await?;
+            let blob = |sha256, size| BlobRef { sha256, size: u64::try_from(size).unwrap_or(0) };
+            jobs.push(PostponedJob {
+                id: due.id,
+                attempts: due.attempts,
+                event: due.name,
+                rule: due.rule,
+                line: due.line,
+                files: files.into_iter().map(|(name, sha256, size)| (name, blob(sha256, size))).collect(),
+            });
+        }
+        Ok(jobs)
     }
 
     /// Stores what came of a judgement that was due: its decision, with the mails and all that taking in would have

@@ -141,15 +141,27 @@ fn handshake(address: &Address, name: &str, error: &io::Error) -> ConnectError {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => "its certificate is not valid yet: compare the clocks".to_owned(),
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateExpired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateRequired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::AccessDenied,
-        ) => format!("it does not take our certificate ({cause}); it may have expired"),
-        other => return ConnectError::Network(format!("{address}: during the TLS handshake: {other}")),
+        other => match refusal(other) {
+            Some(reason) => reason,
+            None => return ConnectError::Network(format!("{address}: during the TLS handshake: {other}")),
+        },
     };
     ConnectError::Identity(format!("the server at {address} is not to be trusted, or does not trust us: {reason}"))
+}
+
+/// What an alert says, if it says that our certificate is not taken. With TLS 1.3 it comes when our side of the handshake
+/// is over already: as the end of a connection that had just begun.
+pub(super) fn refusal(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::AlertReceived(alert) = error else { return None };
+    let ours = matches!(
+        alert,
+        AlertDescription::CertificateExpired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied
+    );
+    ours.then(|| format!("it does not take our certificate ({error}); it may have expired"))
 }

@@ -12,7 +12,7 @@ mod connect;
 pub mod credentials;
 pub mod error;
 #[rustfmt::skip]
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "`cargo xtask proto` makes it")]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "`cargo xtask proto` makes it")]
 mod proto;
 pub mod queries;
 pub mod validity;

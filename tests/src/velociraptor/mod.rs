@@ -29,7 +29,7 @@ mod faults;
 pub mod flow;
 mod identity;
 mod line;
-#[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated")]
 #[rustfmt::skip]
 mod proto;
 mod record;

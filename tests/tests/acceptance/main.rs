@@ -27,6 +27,7 @@ mod sandbox;
 mod smtp;
 mod spool;
 mod tls_auth;
+mod velociraptor_client;
 mod velociraptor_facts;
 mod velociraptor_tools;
 mod velociraptor_watch;

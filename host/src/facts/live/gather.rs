@@ -212,7 +212,7 @@ impl Live {
             }
             if let Some(asking) = asks_client {
                 let client =
-                    Client { info: text(row.client_info.as_ref()), metadata: text(row.client_metadata.as_ref()) };
+                    Client { info: text(row.client_info.as_deref()), metadata: text(row.client_metadata.as_deref()) };
                 add_client(&mut facts, needs, &client);
                 if client.info.len() + client.metadata.len() <= KEPT {
                     asking.fill(client);
@@ -244,8 +244,7 @@ impl Live {
             .with("WantClient", wanted(client))
             .with("WantHunt", wanted(hunt));
         let rows = self.rows(ask, 1).await?;
-        let read = |row: &Box<RawValue>| serde_json::from_str(row.get());
-        let row = rows.first().map(read).transpose();
+        let row = rows.first().map(|row| serde_json::from_str(row.get())).transpose();
         row.map_err(|error| ApiError::Answer { query: FLOW.name, reason: error.to_string() })
     }
 
@@ -373,8 +372,8 @@ impl Live {
     }
 }
 
-fn text(value: Option<&Box<RawValue>>) -> Arc<str> {
-    value.map_or("null", |value| value.get()).into()
+fn text(value: Option<&RawValue>) -> Arc<str> {
+    value.map_or("null", RawValue::get).into()
 }
 
 fn add_client(facts: &mut Facts, needs: Needs, client: &Client) {

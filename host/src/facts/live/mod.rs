@@ -28,6 +28,8 @@ pub use self::gather::{Gathered, Lack, Request, Standing};
 const FLOWS: usize = 8;
 /// How long nobody asks again after the server could not be asked.
 const COOL_DOWN: Duration = Duration::from_secs(2);
+/// The same, if finding out took long, since the server did not answer at all.
+const LONG_COOL_DOWN: Duration = Duration::from_secs(15);
 /// How long a short answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Values that a cache holds.
@@ -50,7 +52,7 @@ struct Inner {
     definitions: Cache<(String, String), Arc<str>>,
     /// By org.
     links: Cache<String, Option<Arc<Prefixes>>>,
-    /// Orgs that cannot be asked for now, and why; the empty name is all of them.
+    /// Orgs that cannot be asked for now, until when, and why; the empty name is all of them.
     down: Mutex<HashMap<String, (Instant, ApiError)>>,
     census: Mutex<BTreeMap<&'static str, Asked>>,
 }
@@ -116,28 +118,34 @@ impl Live {
         self.0.census.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The rows of a short answer.
+    /// The rows of a short answer. A connection that has ended meanwhile is made again once.
     async fn rows(&self, ask: Ask<'_>, most: usize) -> Result<Vec<Box<RawValue>>, ApiError> {
-        let mut question = Question::new(self, &ask)?;
-        let work = async {
-            let mut answer = self.0.server.ask(ask).await?;
-            let mut rows = Vec::new();
-            while let Some(row) = answer.next().await? {
-                if rows.len() < most {
-                    rows.push(row);
+        let mut tried = false;
+        loop {
+            let mut question = Question::new(self, &ask, tried)?;
+            let work = async {
+                let mut answer = self.0.server.ask(ask.clone()).await?;
+                let mut rows = Vec::new();
+                while let Some(row) = answer.next().await? {
+                    if rows.len() < most {
+                        rows.push(row);
+                    }
                 }
+                Ok(rows)
+            };
+            let rows = tokio::time::timeout(PATIENCE, work).await;
+            match question.end(rows.unwrap_or(Err(ApiError::Silent(PATIENCE.as_secs())))) {
+                Err(ApiError::Unreachable(_)) if !tried => tried = true,
+                rows => return rows,
             }
-            Ok(rows)
-        };
-        let rows = tokio::time::timeout(PATIENCE, work).await;
-        question.end(rows.unwrap_or(Err(ApiError::Silent(PATIENCE.as_secs()))))
+        }
     }
 
     /// Why an org cannot be asked for now, if that was found out a moment ago.
     fn is_down(&self, org: &str) -> Option<ApiError> {
         let down = self.0.down.lock().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            ["", org].into_iter().filter_map(|org| down.get(org)).find(|(since, _)| since.elapsed() < COOL_DOWN);
+        let now = Instant::now();
+        let known = ["", org].into_iter().filter_map(|org| down.get(org)).find(|(until, _)| now < *until);
         known.map(|(_, error)| error.clone())
     }
 
@@ -147,9 +155,11 @@ impl Live {
             ApiError::Denied(_) | ApiError::Org { .. } => org,
             ApiError::Query { .. } | ApiError::Answer { .. } | ApiError::Ended { .. } => return,
         };
+        let pause = if matches!(error, ApiError::Silent(_)) { LONG_COOL_DOWN } else { COOL_DOWN };
+        let now = Instant::now();
         let mut down = self.0.down.lock().unwrap_or_else(PoisonError::into_inner);
-        down.retain(|_, (since, _)| since.elapsed() < COOL_DOWN);
-        if down.insert(whom.to_owned(), (Instant::now(), error.clone())).is_none() {
+        down.retain(|_, (until, _)| now < *until);
+        if down.insert(whom.to_owned(), (now + pause, error.clone())).is_none() {
             tracing::warn!(%error, hint = error.hint(), org, "Velociraptor cannot be asked for facts");
         }
     }
@@ -161,23 +171,28 @@ struct Question<'a> {
     name: &'static str,
     org: String,
     begun: Instant,
+    /// Whether it is asked for the second time.
+    again: bool,
     failed: bool,
 }
 
 impl<'a> Question<'a> {
     /// # Errors
     /// When there is no use in asking.
-    fn new(live: &'a Live, ask: &Ask<'_>) -> Result<Self, ApiError> {
+    fn new(live: &'a Live, ask: &Ask<'_>, again: bool) -> Result<Self, ApiError> {
         if let Some(error) = live.is_down(ask.org) {
             return Err(error);
         }
-        Ok(Self { live, name: ask.query.name, org: ask.org.to_owned(), begun: Instant::now(), failed: false })
+        Ok(Self { live, name: ask.query.name, org: ask.org.to_owned(), begun: Instant::now(), again, failed: false })
     }
 
     fn end<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         result.inspect_err(|error| {
             self.failed = true;
-            self.live.failed(&self.org, error);
+            // A connection may have ended without a word since it was used last: it is asked once more.
+            if self.again || !matches!(error, ApiError::Unreachable(_)) {
+                self.live.failed(&self.org, error);
+            }
         })
     }
 }

@@ -71,8 +71,12 @@ impl Live {
     ) -> Result<ResultSet, Failure> {
         let mut tried = false;
         loop {
-            return match self.stream(key, source, want, counted, (folder, file)).await {
+            return match self.stream(key, source, want, counted, (folder, file), tried).await {
                 Ok(asked) => Ok(ResultSet::Asked(asked)),
+                Err(Failure::Api(ApiError::Unreachable(_))) if !tried => {
+                    tried = true;
+                    continue;
+                }
                 Err(Failure::Api(error)) if is_the_querys(&error) => {
                     if !std::mem::replace(&mut tried, true) {
                         continue;
@@ -91,13 +95,14 @@ impl Live {
         want: Want,
         counted: Option<u64>,
         (folder, file): (&Path, &str),
+        again: bool,
     ) -> Result<AskedRows, Failure> {
         let ask = Ask::new(&RESULTS, &key.org_id)
             .with("Cid", &key.client_id)
             .with("Fid", &key.flow_id)
             .with("Source", source)
             .limit(want.rows);
-        let mut question = Question::new(self, &ask)?;
+        let mut question = Question::new(self, &ask, again)?;
         let mut out = BufWriter::with_capacity(64 * 1024, File::create(folder.join(file)).await?);
         let answer = self.0.server.ask(ask).await;
         let mut answer = question.end(answer)?;
@@ -128,7 +133,11 @@ impl Live {
     pub(super) async fn uploads(&self, key: &EventKey, most: u64) -> Result<Result<(String, bool), String>, ApiError> {
         let mut tried = false;
         loop {
-            return match self.list(key, most).await {
+            return match self.list(key, most, tried).await {
+                Err(ApiError::Unreachable(_)) if !tried => {
+                    tried = true;
+                    continue;
+                }
                 Err(error) if is_the_querys(&error) => {
                     if !std::mem::replace(&mut tried, true) {
                         continue;
@@ -140,12 +149,12 @@ impl Live {
         }
     }
 
-    async fn list(&self, key: &EventKey, most: u64) -> Result<(String, bool), ApiError> {
+    async fn list(&self, key: &EventKey, most: u64, again: bool) -> Result<(String, bool), ApiError> {
         let ask = Ask::new(&UPLOADS, &key.org_id)
             .with("Cid", &key.client_id)
             .with("Fid", &key.flow_id)
             .limit(Some(most.saturating_add(1)));
-        let mut question = Question::new(self, &ask)?;
+        let mut question = Question::new(self, &ask, again)?;
         let answer = self.0.server.ask(ask).await;
         let mut answer = question.end(answer)?;
         let (mut list, mut rows) = (String::from("["), 0_u64);

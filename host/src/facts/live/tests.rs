@@ -290,11 +290,26 @@ async fn a_server_that_is_not_there_is_asked_once_and_the_rest_waits() {
         assert!(lack.reason.contains("Velociraptor") && lack.reason.contains("no connection"), "{}", lack.reason);
         assert!(!lack.counts && facts.event.is_none());
     }
-    assert_eq!(site.asked().len(), 1);
+    assert_eq!(site.asked().len(), 2, "a connection that was lost is made again once");
     // A rule that needs nothing does not wait.
     let facts = site.gather(&rules, &row("C.1", "F.1.H")).await;
     assert_eq!(facts.standing[1], Standing::Ready);
     assert!(matches!(facts.standing[2], Standing::Waits(_)));
+}
+
+#[tokio::test]
+async fn a_connection_that_has_ended_is_made_again_at_once() {
+    let tries = AtomicUsize::new(0);
+    let site = site(move |heard| match (heard.query, tries.fetch_add(1, Ordering::SeqCst)) {
+        ("flow", 0) => Err(ApiError::Unreachable("the connection has ended".to_owned())),
+        ("results", 2) => Ok(vec![Ok(json!({})), Err(ApiError::Unreachable("the connection has ended".to_owned()))]),
+        _ => well(heard),
+    });
+    let facts = site.gather(&rules(&[&format!("{TABLE}include_uploads_table_rows = 0")]), &row("C.1", "F.1")).await;
+    assert_eq!(facts.standing, [Standing::Ready]);
+    let results = facts.event.unwrap().results.clone().unwrap();
+    assert_eq!(facts.rows.open(&results["A"]).unwrap().count(), 21);
+    assert_eq!((site.count("flow"), site.count("results")), (2, 2));
 }
 
 #[tokio::test]

@@ -111,10 +111,10 @@ impl Running<'_> {
             stays
         });
         for org in orgs {
-            if !running.contains_key(&org) {
-                let one = Arc::new(watch.org(&org));
-                running.insert(org, tasks.spawn(async move { one.run().await }));
-            }
+            running.entry(org).or_insert_with_key(|org| {
+                let one = Arc::new(watch.org(org));
+                tasks.spawn(async move { one.run().await })
+            });
         }
     }
 

@@ -1,13 +1,16 @@
 //! From an answer's rows to the pipeline, in batches of what is at hand.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use sha2::{Digest, Sha256};
 
 use super::row::{self, Row};
 use super::state::OrgState;
+use crate::blob::hex;
 use crate::intake::{Accept, BATCH_BYTES, BATCH_LINES, Batch, Counts, Fate, Line, Mode};
 use crate::outbox::{OutboxError, Position};
 use crate::velociraptor::client::Answer;
@@ -19,6 +22,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Bad lines that are named in the log; the others are only counted.
 const NAMED: u64 = 100;
 
+/// Bad lines that are remembered, so that those which come again are not recorded again.
+const REMEMBERED: usize = 1000;
+
 /// What an org's rows go through.
 pub(super) struct Taker {
     /// Org id.
@@ -29,6 +35,8 @@ pub(super) struct Taker {
     /// Bytes of a line.
     limit: u64,
     rejected: AtomicU64,
+    /// SHA-256, hex, of lines that were no events.
+    bad: Mutex<HashSet<String>>,
 }
 
 /// What was at hand.
@@ -55,7 +63,7 @@ pub(super) enum End {
 
 impl Taker {
     pub(super) fn new(org: &str, limit: u64, accept: Arc<dyn Accept>, state: OrgState, mode: Mode) -> Self {
-        Self { org: org.to_owned(), accept, state, mode, limit, rejected: AtomicU64::new(0) }
+        Self { org: org.to_owned(), accept, state, mode, limit, rejected: AtomicU64::new(0), bad: Mutex::default() }
     }
 
     /// The name of the org's position.
@@ -113,16 +121,24 @@ impl Taker {
     /// Stores lines, and the position with them; a full disk is waited for unless there is but one pass.
     pub(super) async fn store(
         &self,
-        lines: Vec<Line>,
+        mut lines: Vec<Line>,
         latest: Option<i64>,
         position: Option<i64>,
     ) -> Result<(), OutboxError> {
         let position = position.map(|at| self.at(self.source(), at));
-        let fates = self.hand_over(lines, position).await?;
+        self.leave_out_bad(&mut lines);
+        if lines.is_empty() && position.is_none() {
+            return Ok(());
+        }
+        let (lines, fates) = self.hand_over(lines, position).await?;
         let mut counts = Counts::default();
-        for fate in &fates {
+        for (line, fate) in lines.iter().zip(&fates) {
             counts.count(fate);
             if let Fate::Rejected(reason) = fate {
+                let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+                if bad.len() < REMEMBERED {
+                    bad.insert(digest(line));
+                }
                 match self.rejected.fetch_add(1, Ordering::Relaxed) {
                     before if before < NAMED => {
                         tracing::warn!(org = self.org, ?reason, "a row of the server is no event");
@@ -136,6 +152,14 @@ impl Taker {
         Ok(())
     }
 
+    /// Leaves out what was refused before: the same rows come with each catch-up.
+    fn leave_out_bad(&self, lines: &mut Vec<Line>) {
+        let bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        if !bad.is_empty() {
+            lines.retain(|line| !bad.contains(&digest(line)));
+        }
+    }
+
     /// Remembers that an org is watched from then on.
     pub(super) async fn store_floor(&self, at: i64) -> Result<(), OutboxError> {
         self.hand_over(Vec::new(), Some(self.at(self.floor(), at))).await.map(drop)
@@ -145,18 +169,30 @@ impl Taker {
         Position { source, offset: u64::try_from(at).unwrap_or(0) }
     }
 
-    async fn hand_over(&self, lines: Vec<Line>, position: Option<Position>) -> Result<Vec<Fate>, OutboxError> {
+    async fn hand_over(
+        &self,
+        lines: Vec<Line>,
+        position: Option<Position>,
+    ) -> Result<(Vec<Line>, Vec<Fate>), OutboxError> {
         let batch = Batch { source: format!("velociraptor {}", self.org), folder: None, lines, position, keyed: true };
         let mut told = false;
         loop {
             let error = match self.accept.accept(batch.clone()).await {
                 Err(error @ OutboxError::Full { .. }) if matches!(self.mode, Mode::Watch(_)) => error,
-                result => return result,
+                result => return result.map(|fates| (batch.lines, fates)),
             };
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(org = self.org, %error, "completions wait on the server for space");
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// SHA-256 of a line, hex.
+fn digest(line: &Line) -> String {
+    match &line.content {
+        Ok(bytes) => hex(&Sha256::digest(bytes)),
+        Err(refused) => refused.digest.clone(),
     }
 }
