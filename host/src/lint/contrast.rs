@@ -16,7 +16,7 @@ pub(super) fn check(page: &Page, report: &mut Report) {
     let Some(light) = &page.light else { return };
     let mut low = HashSet::new();
     each(page, light, |at, octet, told| {
-        low.insert(at);
+        low.insert((at, told.clone()));
         report.add("contrast", Part::Html, Some(octet), told);
     });
     let has_dark = page.sheets.iter().flat_map(|sheet| &sheet.rules).any(|rule| rule.condition == Condition::Dark);
@@ -25,8 +25,8 @@ pub(super) fn check(page: &Page, report: &mut Report) {
     }
     let Some(dark) = style::of(&page.document, &page.sheets, Scheme::Dark) else { return };
     each(page, &dark, |at, octet, told| {
-        // What is as bad in the light scheme is told once.
-        if !low.contains(&at) {
+        // What is the same in the light scheme is told once.
+        if !low.contains(&(at, told.clone())) {
             report.add("contrast-dark", Part::Html, Some(octet), format!("dark scheme: {told}"));
         }
     });

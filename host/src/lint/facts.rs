@@ -203,7 +203,8 @@ fn missing(units: &[Unit], known: &Known) -> Vec<(String, usize)> {
         let mut elided = None;
         for token in unit.text.split_whitespace() {
             let word = bare(token).to_lowercase();
-            let fact = unit.cell || word.contains(|c: char| c.is_numeric());
+            // A figure that is zero is often left out of a text.
+            let fact = unit.cell || (word != "0" && word.contains(|c: char| c.is_numeric()));
             if word.is_empty() || !fact || known.words.contains(&word) || !seen.insert(word.clone()) {
                 continue;
             }
@@ -233,6 +234,7 @@ mod tests {
         let html = "<p>Open the 17 flows</p><table><tr><th>Name</th><td>lsass.exe</td></tr></table>\
                     <table role=presentation><tr><td>Welcome, 42</td></tr></table>";
         assert_eq!(lacking(html, "nothing"), ["17", "lsass.exe", "42"]);
+        assert_eq!(lacking("<b>0</b> rows", "-"), Vec::<String>::new());
         assert_eq!(lacking(html, "NAME: lsass.exe (17), 42."), Vec::<String>::new());
     }
 

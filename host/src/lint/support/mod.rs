@@ -91,14 +91,9 @@ pub(super) fn check(page: &Page, mail: &Rendered<'_>, report: &mut Report) {
             continue;
         }
         let what = named.entry(feature.id).or_insert_with(|| {
-            let names: Vec<&str> = without.iter().filter_map(|index| NAMES.get(*index)).copied().collect();
-            let all = names.len() == NAMES.len();
-            let listed = if all { "no program".to_owned() } else { families(&without) };
-            if all {
-                format!("{} is supported by {listed}", label(&key))
-            } else {
-                format!("{} is ignored by {listed}", label(&key))
-            }
+            let ignored = if key.starts_with("image:") { "not shown by" } else { "ignored by" };
+            let all = if without.len() == PROGRAMS.len() { "every program".to_owned() } else { families(&without) };
+            format!("{} is {ignored} {all}", label(&key))
         });
         let part_of = programs(feature, 'a');
         let partly = if part_of.is_empty() { String::new() } else { format!(" In part only: {}.", families(&part_of)) };
@@ -176,6 +171,7 @@ fn label(key: &str) -> String {
         "at" => format!("`@{name}`"),
         "media" => format!("`@media ({name})`"),
         "pseudo" => format!("`:{name}`"),
+        "image" if name == "data" => "a picture written into its address (`data:`)".to_owned(),
         "image" => format!("a picture of type `{name}`"),
         "selector" => format!("a selector with `{name}`"),
         "css" => format!("CSS {name}"),

@@ -45,3 +45,22 @@ fn the_stock_templates_have_no_warnings() {
     }
     assert_eq!(all, Vec::<String>::new());
 }
+
+#[test]
+fn the_contrast_of_stock_mails_can_be_told_in_both_schemes() {
+    let templates = Templates::load(None, &[]).unwrap();
+    for view in samples::views() {
+        let html = templates.render_stock(STOCK_SET, Slot::Html, &view).unwrap();
+        let page = Page::new(&html);
+        for scheme in [Scheme::Light, Scheme::Dark] {
+            let styles = style::of(&page.document, &page.sheets, scheme).unwrap();
+            let shown = page.document.nodes.iter().zip(&styles).filter(|(node, style)| {
+                matches!(&node.kind, html::Kind::Text(text) if !text.trim().is_empty()) && !style.hidden
+            });
+            let (known, unknown): (Vec<_>, Vec<_>) =
+                shown.partition(|(_, style)| style.colour.is_some() && style.backdrop.is_some());
+            let unknown: Vec<_> = unknown.iter().map(|(node, _)| &node.kind).collect();
+            assert!(unknown.is_empty() && known.len() > 8, "{scheme:?}: {} known, {unknown:?}", known.len());
+        }
+    }
+}
