@@ -121,11 +121,10 @@ fn finding(found: &lint::Finding) -> Value {
         severity => found.severity.to_string(),
         id => found.id,
         place,
-        others => (found.count - found.places.len().min(found.count)) + found.more,
+        others => found.count.saturating_sub(found.places.len().max(1)) + found.more,
         what => clean(&found.what),
         why => clean(&found.why),
         advice => clean(&found.advice),
-        programs => found.programs.join(", "),
     }
 }
 
