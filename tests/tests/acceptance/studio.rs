@@ -181,6 +181,7 @@ fn elsewhere_the_token_is_needed() {
         assert_eq!(person.status, 303, "{target}");
         assert!(person.header("location").unwrap().starts_with("/login?to=%2F"), "{target}");
     }
+    // Among them the numbers, which are open on loopback alone.
     for target in ["/healthz", "/readyz"] {
         assert_eq!(ask(address, "GET", target, "Host: anything.example\r\n", "").status, 200, "{target}");
     }

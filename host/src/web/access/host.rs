@@ -27,6 +27,11 @@ impl Hosts {
         Self { listen: listen.ip().to_canonical(), names }
     }
 
+    /// Whether nobody elsewhere gets here, not even by a proxy that is known.
+    pub(super) fn are_local(&self) -> bool {
+        self.listen.is_loopback() && self.names.is_empty()
+    }
+
     /// Whether the request names us; `None`: it does not. Ports are not compared: one may be forwarded.
     pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Option<Asked> {
         let mut hosts = headers.get_all(header::HOST).iter();
