@@ -22,9 +22,11 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::postponed;
 use crate::publish::Publisher;
-use crate::reload::Reloader;
+use crate::reload::{News, Reloader};
 use crate::snapshot::{Current, Snapshot};
 use crate::velociraptor::client::Client;
+use crate::web;
+use crate::web::studio::{Events, Samples, Spool};
 
 /// How often finished mails older than `retention` are removed.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -80,6 +82,12 @@ impl App {
     #[must_use]
     pub fn pipeline(&self) -> Arc<dyn Accept> {
         Arc::<Pipeline>::clone(&self.pipeline)
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn current(&self) -> Current {
+        Arc::clone(&self.current)
     }
 
     /// The server that is asked for facts, if there is one.
@@ -152,18 +160,19 @@ impl App {
         let mut parts = Parts::default();
 
         let (hangup, hangups) = mpsc::channel(1);
-        let generations = match &self.config_file {
+        let (generations, news) = match &self.config_file {
             Some(file) => {
                 let reloader = Reloader::new(file.clone(), Arc::clone(&self.current));
                 let generations = reloader.generations();
                 let stops = intake_stops.clone();
+                let news = reloader.news();
                 parts.spawn("reload", async move {
                     reloader.run(hangups, stops).await;
                     Ok(())
                 });
-                generations
+                (generations, news)
             }
-            None => watch::channel(0).1,
+            None => (watch::channel(0).1, watch::channel(News::default()).1),
         };
         if let Some(spool) = config.spool.clone() {
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
@@ -202,10 +211,14 @@ impl App {
             let stops = rest_stops.clone();
             parts.spawn("publish", async move { publisher.run(stops).await.context("velociraptor.publish") });
         }
-        if let Some(listen) = config.web {
-            let server = crate::web::Server::bind(listen).await.with_context(|| format!("web: {listen}"))?;
-            let (outbox, current, stops) = (self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone());
-            parts.spawn("web", async move { server.run(outbox, current, watched, stops).await.context("web") });
+        if let Some(web) = &config.web {
+            let server = web::Server::bind(web).await.with_context(|| format!("web: {}", web.listen))?;
+            let current = Arc::clone(&self.current);
+            let events: Vec<Arc<dyn Events>> = vec![Arc::new(Spool::new(Arc::clone(&current))), Arc::new(Samples)];
+            let daemon = web::Daemon { outbox: self.outbox.clone(), watched };
+            let site = web::Site { current, news, events, daemon: Some(daemon) };
+            let stops = rest_stops.clone();
+            parts.spawn("web", async move { server.run(site, stops).await.context("web") });
         }
         parts.spawn(
             "delivery",

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub read: SystemTime,
     /// Resolved configuration.
     pub config: Config,
+    /// How much beyond the configuration's text was looked at; a reload looks at as much.
+    pub proof: Proof,
     /// Compiled templates, proved against the shipped samples.
     pub templates: Templates,
     /// Plugins, loaded and asked who they are.
@@ -42,7 +44,15 @@ impl Snapshot {
     /// # Errors
     /// Every finding of one run, of the configuration and of the templates.
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
-        Self::read(path, None)
+        Self::read(path, Proof::Files, None)
+    }
+
+    /// The same without opening secrets: for who decides and composes, and sends nothing.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub fn load_offline(path: &Path) -> Result<Self, Diagnostics> {
+        Self::read(path, Proof::Text, None)
     }
 
     /// The next generation, from the same file. What has not changed of the plugins is taken over.
@@ -50,19 +60,20 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::load`].
     pub fn reload(path: &Path, before: &Self) -> Result<Self, Diagnostics> {
-        Self::read(path, Some(before))
+        Self::read(path, before.proof, Some(before))
     }
 
-    fn read(path: &Path, before: Option<&Self>) -> Result<Self, Diagnostics> {
+    fn read(path: &Path, proof: Proof, before: Option<&Self>) -> Result<Self, Diagnostics> {
         let begun = SystemTime::now();
-        let mut examined = load::examine(path, Proof::Files);
+        let mut examined = load::examine(path, proof);
         let placed = std::mem::take(&mut examined.plugins);
         let sources = examined.diagnostics.sources.clone();
         let config = examined.into_result()?;
-        Self::make(config, Some((path, &placed, begun)), before).map_err(|mut found| {
+        let made = Self::make(config, Some((path, &placed, begun)), before).map_err(|mut found| {
             found.merge(Diagnostics { findings: Vec::new(), sources });
             found
-        })
+        })?;
+        Ok(Self { proof, ..made })
     }
 
     /// Builds a snapshot from a resolved configuration.
@@ -94,7 +105,7 @@ impl Snapshot {
         match (templates, plugins) {
             (Ok(templates), Ok(plugins)) => {
                 let generation = before.map_or(1, |before| before.generation + 1);
-                Ok(Self { generation, read, config, templates, plugins: Arc::new(plugins) })
+                Ok(Self { generation, read, config, proof: Proof::Files, templates, plugins: Arc::new(plugins) })
             }
             (Err(mut found), Err(more)) => {
                 found.merge(more);

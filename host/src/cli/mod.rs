@@ -12,6 +12,7 @@ mod facts;
 pub mod import;
 pub mod outbox;
 pub mod plugin;
+pub mod preview;
 mod probe;
 mod progress;
 pub mod render;
@@ -66,6 +67,7 @@ pub enum Command {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Render(render::RenderArgs),
+    Preview(preview::PreviewArgs),
     Import(import::ImportArgs),
     Replay(replay::ReplayArgs),
     Outbox(outbox::OutboxArgs),
@@ -120,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Render(args) => render::run(args),
+        Command::Preview(args) => preview::run(args),
         Command::Import(args) => import::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Outbox(args) => outbox::run(args),

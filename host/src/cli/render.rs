@@ -1,5 +1,7 @@
 //! `bewit render`.
 
+mod lint;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -21,6 +23,7 @@ use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::facts::live::{Gathered, Standing};
 use crate::judge::{Postponed, judge};
+use crate::lint::{Rendered, has_errors};
 use crate::mail::MailReader;
 use crate::pipeline::no_record;
 use crate::rule::{Rule, Verdict};
@@ -31,7 +34,8 @@ use crate::text::Visible;
 ///
 /// Each rule that mails for an event writes its mails as they would be sent: with individual delivery one for each
 /// recipient. HTML and text are the same for all recipients and are written once. Events that no rule mails, and lines
-/// that are no events, are named on standard error; the exit code is 1 if something could not be written.
+/// that are no events, are named on standard error; the exit code is 1 if something could not be written, or if --lint
+/// finds an error.
 #[derive(Debug, Args)]
 pub struct RenderArgs {
     #[command(flatten)]
@@ -40,12 +44,19 @@ pub struct RenderArgs {
     /// Only this rule
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
-    /// What is written: the whole mail, or one of its parts
-    #[arg(long, value_name = "FORMAT", default_value = "eml")]
-    pub format: Format,
+    /// What is written: the whole mail (eml), or one of its parts [default: eml; with --lint and without --out: nothing]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
     /// A file for each mail in this folder, named after the flow, instead of standard output
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Look at each mail as its readers' programs will, and tell on standard error what they do not support, hide or
+    /// distrust
+    #[arg(long)]
+    pub lint: bool,
+    /// Findings as JSON on standard output, one object a line; mails are written with --out only
+    #[arg(long, requires = "lint")]
+    pub json: bool,
     /// Do not ask the Velociraptor server for facts that an event does not carry
     #[arg(long)]
     pub offline: bool,
@@ -80,6 +91,10 @@ impl Format {
 /// # Errors
 /// When the configuration or a template is broken, the rule is not known, a file cannot be read or written.
 pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
+    if args.json && args.format.is_some() && args.out.is_none() {
+        let message = "--json and --format both write to standard output; add --out DIR for the mails";
+        return Err(UsageError(message.to_owned()).into());
+    }
     // Nothing is sent: whoever renders need not see the secrets.
     let config = load_offline(&args.config.config)?;
     let wanted = |rule: &&Rule| args.rule.as_ref().is_none_or(|name| rule.name == *name);
@@ -99,7 +114,9 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
         rules: snapshot.config.rules.iter().filter(wanted).collect(),
         composer: snapshot.composer(),
         blobs,
-        format: args.format,
+        format: if args.lint && args.out.is_none() { args.format } else { Some(args.format.unwrap_or(Format::Eml)) },
+        lint: args.lint,
+        json: args.json,
         out: args.out.as_deref(),
         names: HashSet::new(),
         now: Timestamp::now(),
@@ -132,12 +149,15 @@ struct Work<'a> {
     rules: Vec<&'a Rule>,
     composer: Composer<'a>,
     blobs: BlobStore,
-    format: Format,
+    /// `None`: mails are only looked at.
+    format: Option<Format>,
+    lint: bool,
+    json: bool,
     out: Option<&'a Path>,
     /// File names of this run.
     names: HashSet<String>,
     now: Timestamp,
-    /// Whether something was not written.
+    /// Whether something was not written, or is wrong.
     incomplete: bool,
 }
 
@@ -175,7 +195,13 @@ impl Work<'_> {
             }
             mailed = true;
             match composer.draft(rule, event, &decision, rows, &self.blobs, self.now) {
-                Ok(draft) => self.write(event, rule, &decision.recipients, &draft)?,
+                Ok(draft) => {
+                    self.write(event, rule, &decision.recipients, &draft)?;
+                    if self.lint {
+                        let mails = draft.mails(rule, &decision.recipients, Some(thread(rule, event)), self.now);
+                        self.look(&key, rule, &Rendered::new(&draft, mails.first(), composer.links))?;
+                    }
+                }
                 Err(error) => {
                     self.incomplete = true;
                     output::note(format_args!(
@@ -200,7 +226,8 @@ impl Work<'_> {
         recipients: &[String],
         draft: &Draft,
     ) -> anyhow::Result<()> {
-        match (self.format, &draft.html) {
+        let Some(format) = self.format else { return Ok(()) };
+        match (format, &draft.html) {
             (Format::Html, None) => {
                 self.incomplete = true;
                 let key = event.key.to_string();
@@ -222,6 +249,24 @@ impl Work<'_> {
         }
     }
 
+    /// Tells what is wrong with the mail.
+    fn look(&mut self, key: &str, rule: &Rule, mail: &Rendered<'_>) -> anyhow::Result<()> {
+        let findings = crate::lint::lint(mail);
+        self.incomplete |= has_errors(&findings);
+        if !self.json {
+            output::note(lint::shown(key, &rule.name, &findings));
+            return Ok(());
+        }
+        let mut out = output::stdout();
+        for finding in &findings {
+            serde_json::to_writer(&mut out, &lint::Line { event: key, rule: &rule.name, finding })
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+                .context("standard output")?;
+        }
+        out.flush().context("standard output")
+    }
+
     /// To a file of its own, or to standard output.
     fn put(&mut self, event: &FlowCompletion, rule: &Rule, to: &str, bytes: &mut dyn io::Read) -> anyhow::Result<()> {
         let Some(dir) = self.out else {
@@ -229,8 +274,11 @@ impl Work<'_> {
             io::copy(bytes, &mut out).context("standard output")?;
             return out.flush().context("standard output");
         };
-        let name =
-            distinct(&format!("{}_{}_{to}", event.key.flow_id, rule.name), self.format.extension(), &mut self.names);
+        let name = distinct(
+            &format!("{}_{}_{to}", event.key.flow_id, rule.name),
+            self.format.map_or("", Format::extension),
+            &mut self.names,
+        );
         let path = dir.join(name);
         let mut write = || -> io::Result<()> {
             let mut file = BufWriter::new(File::create(&path)?);
@@ -275,8 +323,10 @@ mod tests {
             run(RenderArgs {
                 config: ConfigArgs { config: self.0.path().join("bewit.toml") },
                 rule: rule.map(str::to_owned),
-                format,
+                format: Some(format),
                 out: Some(self.0.path().join("out")),
+                lint: false,
+                json: false,
                 offline: false,
                 events: vec![self.0.path().join("events.jsonl")],
             })

@@ -12,7 +12,7 @@ pub mod human;
 pub mod links;
 pub mod mime;
 mod results;
-mod samples;
+pub(crate) mod samples;
 pub mod tables;
 pub mod templates;
 pub mod view;

@@ -67,7 +67,7 @@ pub(crate) fn digests() -> Vec<DigestView> {
 }
 
 /// A view whose texts are hostile; links, and what templates compare, stay.
-pub(crate) fn hostile(view: &impl Serialize, probe: Probe) -> serde_json::Value {
+pub(in crate::compose) fn hostile(view: &impl Serialize, probe: Probe) -> serde_json::Value {
     let mut value = serde_json::to_value(view).unwrap_or_default();
     infect(&mut value, probe);
     value

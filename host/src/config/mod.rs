@@ -56,8 +56,8 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Folder of the site's own templates.
     pub templates: Option<PathBuf>,
-    /// `[web] listen`
-    pub web: Option<SocketAddr>,
+    /// `[web]`
+    pub web: Option<WebConfig>,
     /// `[plugins.NAME]`, in file order, names unique. Every plugin that a rule names is there.
     pub plugins: Vec<PluginSpec>,
     /// In file order, names unique.
@@ -219,6 +219,18 @@ pub struct HttpConfig {
     pub token: Secret,
     /// Bytes of one request.
     pub max_body: u64,
+}
+
+/// `[web]`
+#[derive(Debug, Clone)]
+pub struct WebConfig {
+    /// Address. Unless it is a loopback address, there is a token.
+    pub listen: SocketAddr,
+    /// Shown by whoever reads from elsewhere or acts; read again for each request. `None`: nobody acts.
+    pub token: Option<Secret>,
+    /// Names under which it can be reached beside its address, as lower-case host names without a port. With one of them
+    /// there is a token.
+    pub hosts: Vec<String>,
 }
 
 /// `[velociraptor]`

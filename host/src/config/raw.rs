@@ -353,13 +353,41 @@ impl Section for Templates {
 /// `[web]`
 pub(super) struct Web {
     pub(super) listen: Field<SocketAddr>,
+    pub(super) token: SecretKeys,
+    pub(super) hosts: Field<List<Word>>,
+    pub(super) span: Option<super::decode::Span>,
 }
 
 impl Section for Web {
     const TITLE: &'static str = "[web]";
-    const DOC: &'static str = "The web server; without this section there is none.";
+    const DOC: &'static str =
+        "The studio, health and metrics in the browser; without this section there is no web server.";
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
-        Self { listen: fields.take(key("listen", "IP address and port.").required()) }
+        fields.refuse(
+            &["token"],
+            "`{}` would keep a secret in this file",
+            "put it into a file of its own that others cannot read, and write token_file = \"…\"",
+        );
+        Self {
+            listen: fields.take(key("listen", "IP address and port.").required()),
+            token: SecretKeys {
+                file: fields
+                    .take(key("token_file", "File with the operator's token. Others must not be able to read it.")),
+                env: fields.take(key("token_env", "Environment variable with the operator's token.")),
+                credential: fields
+                    .take(key("token_credential", "Name of the systemd credential with the operator's token.")),
+                command: fields
+                    .take(key("token_command", "Command that prints the operator's token. No shell runs it.")),
+            },
+            hosts: fields.take(
+                key(
+                    "hosts",
+                    "Names under which browsers reach it beside its address: those of a proxy in front of it.",
+                )
+                .default("[]"),
+            ),
+            span: fields.header(),
+        }
     }
 }

@@ -1,28 +1,59 @@
-//! What is seen from outside: `/healthz`, `/readyz` and `/metrics`.
+//! What is seen from outside in a browser: the studio, `/healthz`, `/readyz` and `/metrics`.
 //!
-//! Reading only, no secrets, no events: but bind it where only those who watch can reach it.
+//! `access` is the door, `serve` the connections, `studio` the pages. Bind it where only those who watch can reach it.
+
+mod access;
+mod assets;
+mod serve;
+pub mod studio;
 
 use std::fmt::Write;
-use std::future::IntoFuture;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::access::Access;
+use self::studio::{Events, Studio};
+use crate::config::WebConfig;
 use crate::intake::velociraptor;
 use crate::outbox::{Census, Outbox};
 use crate::plugin::loaded::PluginCensus;
+use crate::reload::News;
 use crate::snapshot::Current;
 
 /// A bound, not yet serving, web server.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    config: WebConfig,
+}
+
+/// What is shown.
+pub struct Site {
+    /// Configuration in force.
+    pub current: Current,
+    /// What is known of its files.
+    pub news: watch::Receiver<News>,
+    /// Events that can be looked at, in the order of a list; pasted ones come after them.
+    pub events: Vec<Arc<dyn Events>>,
+    /// Without one, there are no `/readyz` and `/metrics`.
+    pub daemon: Option<Daemon>,
+}
+
+/// What a daemon has beside its configuration.
+pub struct Daemon {
+    /// Where events and mails are.
+    pub outbox: Outbox,
+    /// How watching a server goes.
+    pub watched: velociraptor::State,
 }
 
 #[derive(Clone)]
@@ -37,30 +68,42 @@ impl Server {
     ///
     /// # Errors
     /// When it is taken or not ours.
-    pub async fn bind(listen: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(listen).await? })
+    pub async fn bind(config: &WebConfig) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(config.listen).await?, config: config.clone() })
+    }
+
+    /// The address, with the port that was given for port 0.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
     /// Serves until `stop`.
     ///
     /// # Errors
     /// When the listener breaks.
-    pub async fn run(
-        self,
-        outbox: Outbox,
-        current: Current,
-        watched: velociraptor::State,
-        mut stop: watch::Receiver<bool>,
-    ) -> std::io::Result<()> {
-        let router = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(metrics))
-            .with_state(Seen { outbox, current, watched });
-        let stopped = async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        axum::serve(self.listener, router).with_graceful_shutdown(stopped).into_future().await
+    pub async fn run(self, site: Site, stop: watch::Receiver<bool>) -> std::io::Result<()> {
+        let access = Arc::new(Access::new(&self.config, self.local_addr()?));
+        let Site { current, news, events, daemon } = site;
+        let seen = daemon.map(|Daemon { outbox, watched }| Seen { outbox, current: Arc::clone(&current), watched });
+        let studio = Arc::new(Studio::new(current, news, events, Arc::clone(&access), stop.clone()));
+
+        let mut open = Router::new().route("/healthz", get(|| async { "ok\n" }));
+        let mut guarded = studio::router().with_state(studio).merge(assets::router());
+        if let Some(seen) = seen {
+            // Whether a service is ready is asked under any name and is no secret; its numbers are for those who may read.
+            open = open.route("/readyz", get(ready).with_state(seen.clone()));
+            guarded = guarded.route("/metrics", get(metrics).with_state(seen));
+        }
+        let open = open.layer(middleware::map_response(async |mut response: Response| {
+            access::protect(&mut response);
+            response
+        }));
+        let guarded = guarded.layer(middleware::from_fn_with_state(access, access::guard));
+        serve::serve(self.listener, guarded.merge(open), stop).await;
+        Ok(())
     }
 }
 
