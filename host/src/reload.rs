@@ -70,6 +70,15 @@ impl Reloader {
         reloader
     }
 
+    /// The same where the file was refused already, and something else stands in for it.
+    #[must_use]
+    pub fn refused(config_file: PathBuf, current: Current, found: Diagnostics) -> Self {
+        let mut reloader = Self::new(config_file, current);
+        reloader.refused = Some(found.to_string());
+        reloader.tell(reloader.current.load().generation, Some(Arc::new(found)));
+        reloader
+    }
+
     /// Tells the generation in force, and each new one.
     #[must_use]
     pub fn generations(&self) -> watch::Receiver<u64> {

@@ -55,6 +55,35 @@ impl Snapshot {
         Self::read(path, Proof::Text, None)
     }
 
+    /// What stands in for a file that is refused, until it is mended, for who only looks: its own rules with the stock
+    /// templates if that is to be had, else the stock configuration. `scratch` is where the latter's folders would be.
+    ///
+    /// # Errors
+    /// When not even the stock configuration can be had, which is a bug.
+    pub fn stand_in(path: &Path, scratch: &Path) -> Result<Self, Diagnostics> {
+        let begun = SystemTime::now();
+        let own = load::load_offline(path).ok().and_then(|config| {
+            let templates = config.templates.clone();
+            let mut made = Self::build(Config { templates: None, ..config }).ok()?;
+            // The folder is looked at all the same: the mended file may be in there.
+            made.config.templates = templates;
+            Some(made)
+        });
+        let made = match own {
+            Some(made) => made,
+            None => Self::stock(scratch)?,
+        };
+        Ok(Self { proof: Proof::Text, read: begun, ..made })
+    }
+
+    /// The stock configuration; its relative folders are in `base`.
+    ///
+    /// # Errors
+    /// None, unless the shipped file is broken.
+    pub fn stock(base: &Path) -> Result<Self, Diagnostics> {
+        Self::build(load::parse(load::STOCK, "bewit.toml", base)?)
+    }
+
     /// The next generation, from the same file. What has not changed of the plugins is taken over.
     ///
     /// # Errors
@@ -122,6 +151,7 @@ impl Snapshot {
             templates: &self.templates,
             links: self.config.base_url.as_deref().map(Root::Base),
             plugins: &*self.plugins,
+            failures: None,
         }
     }
 

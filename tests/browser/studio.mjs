@@ -106,19 +106,26 @@ const live = async () => {
   return { took };
 };
 
-// Every address that pages lead to, each once. Those with other values of the same keys are as good as seen.
+// Addresses that pages lead to: every choice, and every two choices together, are seen at least once. All of them in every
+// combination would have no end.
 const reachable = async (page, visit) => {
-  const seen = new Set();
+  const seen = [];
+  const known = new Set();
   const waiting = [...given.start];
   while (waiting.length > 0) {
     const address = waiting.shift();
     const url = new URL(address, given.base);
-    if (seen.has(url.href) || url.origin !== new URL(given.base).origin) continue;
-    seen.add(url.href);
-    check(seen.size < 400, `there is no end: ${[...seen].slice(-5)}`);
+    url.hash = "";
+    if (url.origin !== new URL(given.base).origin) continue;
+    const choices = [url.pathname, ...[...url.searchParams].map(([name, value]) => `${url.pathname} ${name}=${value}`)];
+    const pairs = choices.flatMap((one, at) => choices.slice(at).map((other) => [one, other].sort().join(" & ")));
+    if (pairs.every((pair) => known.has(pair))) continue;
+    pairs.forEach((pair) => known.add(pair));
+    seen.push(url.href);
+    check(seen.length < 400, `there is no end: ${seen.slice(-5)}`);
     for (const found of await visit(url.href)) waiting.push(found);
   }
-  return [...seen];
+  return seen;
 };
 
 const isFile = (address) => /^\/preview\/(attachment|mail\.eml)|\.eml(\?|$)/.test(new URL(address).pathname);

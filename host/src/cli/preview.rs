@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Exit, UsageError, events, output};
 use crate::config::WebConfig;
-use crate::config::load;
 use crate::reload::{News, Reloader};
 use crate::snapshot::{Current, Snapshot};
 use crate::web::studio::{Events, Files, Samples, Spool};
@@ -24,8 +23,8 @@ const USUAL: &str = "bewit.toml";
 /// See mails in a browser while writing their templates
 ///
 /// Serves the studio: an event, a rule, and the mail that comes of it, as HTML, text and source. A page follows the
-/// configuration and the templates as they are saved. Nothing is sent, and no secret but [web]'s token is read. Without
-/// a configuration, the stock one serves. Ctrl-C ends it.
+/// configuration and the templates as they are saved; what is broken is shown with its lines. Nothing is sent, and no
+/// secret but [web]'s token is read. Without a configuration, the stock one serves. Ctrl-C ends it.
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
     /// Configuration file; without it bewit.toml if there is one, else the stock configuration
@@ -49,11 +48,19 @@ pub fn run(args: PreviewArgs) -> anyhow::Result<Exit> {
     }
     let file = args.config.or_else(|| Path::new(USUAL).exists().then(|| PathBuf::from(USUAL)));
     let scratch = tempfile::tempdir().context("no temporary folder")?;
-    let snapshot = match &file {
-        Some(file) => Snapshot::load_offline(file)?,
+    let (snapshot, refused) = match &file {
+        Some(file) => match Snapshot::load_offline(file) {
+            Ok(snapshot) => (snapshot, None),
+            // A file that is not there will not be mended.
+            Err(found) if !file.exists() => return Err(found.into()),
+            Err(found) => {
+                output::note(format_args!("{found}\nthe pages show this until it is mended"));
+                (Snapshot::stand_in(file, scratch.path())?, Some(found))
+            }
+        },
         None => {
             output::note("no bewit.toml here: the stock configuration serves; name another with -c FILE");
-            Snapshot::build(load::parse(load::STOCK, USUAL, scratch.path())?)?
+            (Snapshot::stock(scratch.path())?, None)
         }
     };
     let web = door(snapshot.config.web.as_ref(), args.listen)?;
@@ -68,7 +75,11 @@ pub fn run(args: PreviewArgs) -> anyhow::Result<Exit> {
         events.push(Arc::new(Spool::new(Arc::clone(&current))));
         let server = bind(&web).await?;
         open(&server)?;
-        serve(server, current, file, events).await
+        let reloader = file.map(|file| match refused {
+            Some(found) => Reloader::refused(file, Arc::clone(&current), found),
+            None => Reloader::new(file, Arc::clone(&current)),
+        });
+        serve(server, current, reloader, events).await
     })?;
     Ok(Exit::Done)
 }
@@ -116,11 +127,11 @@ fn url(listen: SocketAddr) -> String {
     format!("http://{shown}/")
 }
 
-/// Serves until Ctrl-C or SIGTERM. `file` is watched.
+/// Serves until Ctrl-C or SIGTERM.
 pub(super) async fn serve(
     server: Server,
     current: Current,
-    file: Option<PathBuf>,
+    reloader: Option<Reloader>,
     events: Vec<Arc<dyn Events>>,
 ) -> anyhow::Result<()> {
     let (stop, stops) = watch::channel(false);
@@ -128,8 +139,7 @@ pub(super) async fn serve(
     // Without a file there are no news; the sender lives as long as the pages.
     let (_still, mut news) = watch::channel(News::default());
     let mut reloading = None;
-    if let Some(file) = file {
-        let reloader = Reloader::new(file, Arc::clone(&current));
+    if let Some(reloader) = reloader {
         news = reloader.news();
         reloading = Some(tokio::spawn(reloader.run(hangups, stops.clone())));
     }

@@ -20,6 +20,8 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -49,6 +51,8 @@ pub struct Composer<'a> {
     pub links: Option<Root<'a>>,
     /// Asked for the sources that `renderers` names.
     pub plugins: &'a dyn Ask,
+    /// Hears of each template that fails, for who shows it; `None`: the log alone does.
+    pub failures: Option<&'a Mutex<Vec<TemplateError>>>,
 }
 
 /// A mail's content before it has an envelope: what the mails of one event share.
@@ -212,7 +216,12 @@ impl Composer<'_> {
     /// because of a layout.
     fn render(&self, set: &str, stock: &str, slot: Slot, view: &impl Serialize) -> Result<String, ComposeError> {
         self.templates.render(set, slot, view).or_else(|error| {
-            tracing::warn!(template = %error.name, line = error.line, %error, "template failed, using the stock one");
+            match self.failures {
+                Some(failures) => failures.lock().unwrap_or_else(PoisonError::into_inner).push(error),
+                None => {
+                    tracing::warn!(template = %error.name, line = error.line, %error, "template failed, using the stock one");
+                }
+            }
             self.templates.render_stock(stock, slot, view).map_err(ComposeError::from)
         })
     }

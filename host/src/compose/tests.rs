@@ -67,6 +67,7 @@ impl Site {
             templates: &self.templates,
             links: Some(links::Root::Base("https://v.example/")),
             plugins: &self.plugins,
+            failures: None,
         }
     }
 

@@ -285,6 +285,62 @@ fn a_mail_is_shown_as_it_would_be_sent() {
 }
 
 #[test]
+fn a_digest_is_shown_with_its_neighbours() {
+    let env = TestEnv::new();
+    env.config(&Site::mailbox().rule(
+        "\n[[rule]]\nname = \"all\"\nrecipients = [\"ana@example.org\"]\ndelay_threshold = 0\n\
+         artifacts_to_alert_on = 'Generic|Windows'\n",
+    ));
+    let (mut daemon, address) = preview(&env, &[]);
+    let single = get(address, "/?event=sample:finished").body;
+    assert!(single.contains("mail=digest"), "{single}");
+    let page = get(address, "/?event=sample:finished&mail=digest").body;
+    assert!(page.contains("client collections: ") && page.contains("Gathered with its neighbours"), "{page}");
+    let frame = get(address, "/preview/frame?event=sample:finished&mail=digest").body;
+    let flow = |line: &str| {
+        let (_, rest) = line.split_once("\"F.").unwrap();
+        format!("F.{}", rest.split('"').next().unwrap())
+    };
+    for name in ["finished", "vip"] {
+        assert!(frame.contains(&flow(&sample(name))), "{name}: {frame}");
+    }
+    let mail = get(address, "/preview/mail.eml?event=sample:finished&mail=digest").body;
+    assert!(mail.contains("\r\nSubject: ") && mail.contains("client collections"), "{mail}");
+    daemon.terminate();
+}
+
+#[test]
+fn the_preview_begins_with_what_is_broken() {
+    let env = TestEnv::new();
+    env.config(&Site::mailbox().more("\n[templates]\npath = \"templates\""));
+    env.write("templates/flow-completion.txt.j2", "first\n{{ no_such_fact }}\n");
+    let (mut daemon, address) = preview(&env, &[]);
+    let page = get(address, "/?event=sample:finished&view=text").body;
+    assert!(page.contains("not in force") && page.contains("no_such_fact") && page.contains("^^^"), "{page}");
+    assert!(page.contains("Flow details") || page.contains("finished"), "a mail is below it: {page}");
+    env.write("templates/flow-completion.txt.j2", "It is mended: {{ subject }}\n");
+    acceptance::wait_until("the mended text", 30.0, || {
+        let page = get(address, "/?event=sample:finished&view=text").body;
+        page.contains("It is mended: ") && !page.contains("no_such_fact")
+    });
+    // A configuration that is no configuration: the stock one stands in.
+    let whole = std::fs::read_to_string(env.path("bewit.toml")).unwrap();
+    daemon.terminate();
+    env.write("bewit.toml", "[smtp]\nserver = 5\n");
+    let (mut daemon, address) = preview(&env, &[]);
+    let page = get(address, "/").body;
+    assert!(page.contains("not in force") && page.contains("server = 5"), "{page}");
+    env.write("bewit.toml", &whole);
+    acceptance::wait_until("the mended configuration", 30.0, || {
+        get(address, "/?view=text").body.contains("It is mended: ")
+    });
+    daemon.terminate();
+    // One that is not there is a mistake in the command line.
+    let said = env.bewit(["preview", "-c", "elsewhere.toml"]).run().expect(2);
+    said.check(said.err().contains("elsewhere.toml"), "the file is named");
+}
+
+#[test]
 fn the_demo_ends_with_the_studio() {
     let env = TestEnv::new();
     let mut command = Command::new(env.binary());

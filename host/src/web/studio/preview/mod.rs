@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
 use self::frame::Scheme;
-use self::rendered::{Key, Rendered};
+use self::rendered::{Key, Letter, Rendered};
 use super::query::{Form, Link, Query};
 use super::{Place, Studio};
 use crate::web::access::Visitor;
@@ -31,6 +31,10 @@ const WIDTHS: &[(&str, &str)] = &[("800", "Desktop"), ("360", "Phone")];
 const SCHEMES: &[(&str, &str)] = &[("light", "Light"), ("dark", "Dark")];
 /// Whether the frame shows pictures.
 const IMAGES: &[(&str, &str)] = &[("shown", "Pictures"), ("blocked", "No pictures")];
+/// Which mail is shown.
+const LETTERS: &[(&str, &str)] = &[("single", "Single mail"), ("digest", "Digest")];
+/// Events that a digest is shown with, beside the chosen one.
+const GATHERED: usize = 11;
 /// What is shown of a mail.
 const VIEWS: &[(&str, &str)] = &[
     ("html", "HTML"),
@@ -50,6 +54,7 @@ pub(super) struct Kept(Mutex<VecDeque<(Key, Arc<Rendered>)>>);
 struct Choice {
     event: Option<String>,
     rule: Option<String>,
+    letter: &'static str,
     view: &'static str,
     width: &'static str,
     scheme: &'static str,
@@ -61,6 +66,7 @@ impl Choice {
         Self {
             event: query.get("event").map(str::to_owned),
             rule: query.get("rule").map(str::to_owned),
+            letter: query.one_of("mail", LETTERS),
             view: query.one_of("view", VIEWS),
             width: query.one_of("width", WIDTHS),
             scheme: query.one_of("scheme", SCHEMES),
@@ -74,6 +80,7 @@ impl Choice {
         Link::to("/")
             .with("event", self.event.clone().unwrap_or_default())
             .with("rule", self.rule.clone().unwrap_or_default())
+            .with("mail", unusual(self.letter, "single"))
             .with("view", unusual(self.view, "html"))
             .with("width", unusual(self.width, "800"))
             .with("scheme", unusual(self.scheme, "light"))
@@ -99,16 +106,21 @@ impl Studio {
         first.unwrap_or_default()
     }
 
-    /// The mail of an event and a rule, or why it cannot be shown. Blocking.
-    fn rendered(&self, event: &str, rule: Option<&str>) -> Result<Arc<Rendered>, String> {
+    /// The mail that is chosen, or why it cannot be shown. Blocking.
+    fn rendered(&self, choice: &Choice) -> Result<Arc<Rendered>, String> {
+        let (event, rule) = (choice.event.as_deref().unwrap_or_default(), choice.rule.as_deref());
         let snapshot = self.current.load_full();
         let found = self.sources.get(event)?;
-        let key = Key::new(&snapshot, &found, rule.unwrap_or_default());
+        let letter = match choice.letter {
+            "digest" => Letter::Digest(found, self.sources.neighbours(event, GATHERED)),
+            _ => Letter::Single(found),
+        };
+        let key = Key::new(&snapshot, &letter, rule.unwrap_or_default());
         let lock = || self.rendered.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = lock().iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(known));
         }
-        let made = Arc::new(Rendered::new(&snapshot, &found, rule)?);
+        let made = Arc::new(Rendered::new(&snapshot, &letter, rule)?);
         let mut kept = lock();
         kept.push_front((key, Arc::clone(&made)));
         kept.truncate(KEPT);
@@ -121,7 +133,7 @@ async fn page(State(studio): State<Arc<Studio>>, visitor: Visitor, query: Query)
     let mut choice = Choice::of(&query);
     let made = studio.work(move |studio| {
         let event = choice.event.get_or_insert_with(|| studio.first_event()).clone();
-        let rendered = studio.rendered(&event, choice.rule.as_deref());
+        let rendered = studio.rendered(&choice);
         let view = show::view(studio, &choice, &rendered);
         (event, choice.rule, view)
     });
@@ -154,7 +166,7 @@ async fn paste(State(studio): State<Arc<Studio>>, form: Form) -> Response {
 async fn frame(State(studio): State<Arc<Studio>>, query: Query) -> Response {
     let choice = Choice::of(&query);
     let made = studio.work(move |studio| {
-        let rendered = studio.rendered(choice.event.as_deref().unwrap_or_default(), choice.rule.as_deref()).ok()?;
+        let rendered = studio.rendered(&choice).ok()?;
         let mail = rendered.mail.as_ref().ok()?;
         let html = mail.draft.html.as_ref()?;
         let scheme = if choice.scheme == "dark" { Scheme::Dark } else { Scheme::Light };
@@ -175,7 +187,7 @@ async fn frame(State(studio): State<Arc<Studio>>, query: Query) -> Response {
 async fn mail(State(studio): State<Arc<Studio>>, visitor: Visitor, query: Query) -> Response {
     let choice = Choice::of(&query);
     let made = studio.work(move |studio| {
-        let rendered = studio.rendered(choice.event.as_deref().unwrap_or_default(), choice.rule.as_deref()).ok()?;
+        let rendered = studio.rendered(&choice).ok()?;
         let mail = rendered.mail.as_ref().ok()?;
         let first = mail.mails.first()?;
         if first.size() > DOWNLOAD {
@@ -197,7 +209,7 @@ async fn attachment(State(studio): State<Arc<Studio>>, visitor: Visitor, query: 
     let choice = Choice::of(&query);
     let number: Option<usize> = query.get("n").and_then(|number| number.parse().ok());
     let made = studio.work(move |studio| {
-        let rendered = studio.rendered(choice.event.as_deref().unwrap_or_default(), choice.rule.as_deref()).ok()?;
+        let rendered = studio.rendered(&choice).ok()?;
         let mail = rendered.mail.as_ref().ok()?;
         let file = mail.draft.attachments.get(number?)?;
         if file.blob.size > DOWNLOAD {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use minijinja::{Value, context};
 
 use super::rendered::{Mail, Rendered};
-use super::{Choice, IMAGES, SCHEMES, SOURCE, VIEWS, WIDTHS};
+use super::{Choice, IMAGES, LETTERS, SCHEMES, SOURCE, VIEWS, WIDTHS};
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::lint;
 use crate::rule::{Decision, TraceVerdict, Verdict};
@@ -36,7 +36,8 @@ pub(super) fn view(studio: &Studio, choice: &Choice, rendered: &Result<Arc<Rende
     let common = context! {
         groups,
         event => chosen,
-        choice => context! { view => choice.view, width => choice.width, scheme => choice.scheme, images => choice.images },
+        choice => context! { mail => choice.letter, view => choice.view, width => choice.width, scheme => choice.scheme, images => choice.images },
+        letters => options("mail", LETTERS, choice.letter),
         widths => options("width", WIDTHS, choice.width),
         schemes => options("scheme", SCHEMES, choice.scheme),
         pictures => options("images", IMAGES, choice.images),
@@ -172,6 +173,7 @@ fn mail(choice: &Choice, rendered: &Rendered) -> Value {
         has_html => mail.draft.html.is_some(),
         size => size(mail.mails.first().map_or(0, crate::mail::NewMail::size)),
         count => mail.mails.len(),
+        events => mail.events,
         files => files.len(),
         sent => !rendered.decision.recipients.is_empty(),
         frame => link.at("/preview/frame").with("view", "").with("width", "").href(),
