@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::command::Effects;
 use super::content::{Encoded, Encoder, ReadyMail};
+use super::document::{self, Document};
 use super::postponed::{self, ReadyHeld};
 use super::sql::{kept, millis, timestamp};
 use super::throttle::{self, Slot, Stamp};
@@ -25,7 +26,7 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 enum LineContent {
-    Event { key: EventKey, digest: String, decisions: Vec<ReadyDecision>, held: Option<ReadyHeld> },
+    Event { key: EventKey, digest: String, document: Document, decisions: Vec<ReadyDecision>, held: Option<ReadyHeld> },
     Rejected { offset: u64, length: u64, digest: String, reason: String },
 }
 
@@ -60,11 +61,12 @@ impl Line {
     /// When it breaks the contract of [`Outcome`].
     pub(super) fn ready(accepted: Accepted) -> io::Result<Self> {
         let content = match accepted.content {
-            Content::Event { key, digest, outcomes, held } => LineContent::Event {
+            Content::Event { key, digest, document, outcomes, held } => LineContent::Event {
                 decisions: outcomes.into_iter().map(ReadyDecision::ready).collect::<io::Result<_>>()?,
                 held: held.map(|held| ReadyHeld::ready(*held)).transpose()?,
                 key,
                 digest,
+                document,
             },
             Content::Rejected { offset, length, digest, reason } => {
                 LineContent::Rejected { offset, length, digest, reason: kept(&reason) }
@@ -77,12 +79,15 @@ impl Line {
     pub(super) fn weight(&self) -> (usize, usize) {
         match &self.content {
             LineContent::Rejected { .. } => (1, 256),
-            LineContent::Event { decisions, held, .. } => {
+            LineContent::Event { document, decisions, held, .. } => {
                 let held = held.as_ref().map_or((0, 0), ReadyHeld::weight);
+                let document = document.weight();
                 decisions
                     .iter()
                     .map(ReadyDecision::weight)
-                    .fold((1 + held.0, 256 + held.1), |sum, next| (sum.0 + next.0, sum.1 + next.1))
+                    .fold((1 + held.0 + document.0, 256 + held.1 + document.1), |sum, next| {
+                        (sum.0 + next.0, sum.1 + next.1)
+                    })
             }
         }
     }
@@ -172,10 +177,11 @@ pub(super) async fn apply(
     let mut receipts = Vec::with_capacity(lines.len());
     for line in lines {
         receipts.push(match &line.content {
-            LineContent::Event { key, digest, decisions, held } => {
+            LineContent::Event { key, digest, document, decisions, held } => {
                 let rules = decisions.len() + held.as_ref().map_or(0, ReadyHeld::rules);
                 match event(conn, &line.source, key, digest, rules, now, effects).await? {
                     Ok(id) => {
+                        document::store(conn, id, document).await?;
                         for ready in decisions {
                             decision(conn, id, ready, now, effects).await?;
                         }

@@ -10,6 +10,7 @@ mod claim;
 mod command;
 mod content;
 mod digest;
+mod document;
 mod follow;
 pub mod hand;
 mod lock;
@@ -91,6 +92,8 @@ pub enum Content {
         key: EventKey,
         /// SHA-256 of the admitted line (or of the key, if that says all), hex: the same key with another is a conflict.
         digest: String,
+        /// What is kept of it.
+        document: Document,
         /// One for each rule that has judged it, in rule order.
         outcomes: Vec<Outcome>,
         /// What the other rules need to judge it again.
@@ -229,6 +232,7 @@ pub struct DigestItem {
 
 pub use self::census::Census;
 pub use self::content::write_mail;
+pub use self::document::{DOCUMENT_LIMIT, Document};
 pub use self::follow::Notice;
 pub use self::open::blob_folder;
 pub use self::postponed::outside::Postponed;

@@ -14,6 +14,17 @@
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
   });
 
+  // A text for another program: into the clipboard, or at least marked.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    const area = button && document.getElementById(button.dataset.copy);
+    if (!area) return;
+    area.select();
+    const done = () => status("Copied");
+    if (navigator.clipboard) navigator.clipboard.writeText(area.value).then(done, () => status("Marked; copy it with Ctrl-C"));
+    else status("Marked; copy it with Ctrl-C");
+  });
+
   // A frame as high as its mail: the page scrolls, not the frame, so that its place outlives a new mail.
   const fit = (frame) => {
     const root = frame.contentDocument && frame.contentDocument.documentElement;
