@@ -22,14 +22,6 @@ use serde_json::{Value, json};
 /// How long the server waits before it sends a row that no other one follows: the shortest that a real one can.
 const SERVERS_WAIT: Duration = Duration::from_secs(1);
 
-const RULE: &str = r#"
-[[rule]]
-name = "analyst"
-recipients = ["ana@example.org"]
-send_interval = 0
-include_result_table_from = [{ source = "Pslist" }]
-"#;
-
 /// Completions, how they come, and how long the server keeps a lonely row back.
 struct Load {
     what: &'static str,
@@ -75,10 +67,7 @@ fn measure(load: &Load) -> Value {
     server.api_file(env.path("api.yaml"), User::Good);
     let sink = SmtpSink::decent().start();
     env.config(
-        &Site::smtp(sink.port())
-            .smtp_key("connections = 4")
-            .more("[velociraptor]\napi_config = \"api.yaml\"\n")
-            .rule(RULE),
+        &Site::smtp(sink.port()).smtp_key("connections = 4").more("[velociraptor]\napi_config = \"api.yaml\"\n"),
     );
     let mut daemon = env.daemon_with(&[("BEWIT_LOG", "info")]);
     wait_until("the watch", 60.0, || server.world().watchers(ROOT, COMPLETIONS) == 1);

@@ -90,12 +90,6 @@ impl App {
         Arc::clone(&self.current)
     }
 
-    /// The server that is asked for facts, if there is one.
-    #[must_use]
-    pub fn live(&self) -> Option<&Live> {
-        self.live.as_ref()
-    }
-
     /// Judges again what is due, takes what waits in the spool and on standard input, sends what is due, ends. Retries are
     /// not waited for.
     ///
@@ -219,7 +213,7 @@ impl App {
                 Arc::new(Spool::new(Arc::clone(&current))),
                 Arc::new(Samples),
             ];
-            let daemon = web::Daemon { outbox: self.outbox.clone(), watched };
+            let daemon = web::Daemon { outbox: self.outbox.clone(), watched, live: self.live.clone() };
             let site = web::Site { current, file: self.config_file.clone(), news, events, daemon: Some(daemon) };
             let stops = rest_stops.clone();
             parts.spawn("web", async move { server.run(site, stops).await.context("web") });

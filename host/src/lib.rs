@@ -2,7 +2,7 @@
 //! know, writes the mail, and does not let go of it until a mail server has taken it.
 //!
 //! ```text
-//! intake ─▶ decide ─▶ gather ─▶ compose ─▶ commit ─▶ deliver ─▶ record
+//! intake ─▶ examine ─▶ gather ─▶ decide ─▶ judge ─▶ compose ─▶ commit ─▶ deliver ─▶ record
 //! ```
 //!
 //! Data flows in that direction only. [`event`] and [`rule`] are pure; [`compose`] reads result rows and writes

@@ -24,13 +24,13 @@ const USUAL: &str = "bewit.toml";
 ///
 /// Serves the studio: an event, a rule, and the mail that comes of it, as HTML, text and source. A page follows the
 /// configuration and the templates as they are saved; what is broken is shown with its lines. Nothing is sent, and no
-/// secret but [web]'s token is read. Without a configuration, the stock one serves. Ctrl-C ends it.
+/// secret but the token of `[web]` is read. Without a configuration, the stock one serves. Ctrl-C ends it.
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
     /// Configuration file; without it bewit.toml if there is one, else the stock configuration
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where browsers find it; elsewhere than on this machine, [web] must name a token
+    /// Where browsers find it; elsewhere than on this machine, `[web]` must name a token
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8026")]
     pub listen: SocketAddr,
     /// Files of events to choose from, one JSON object a line

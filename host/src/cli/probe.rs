@@ -285,8 +285,7 @@ impl<'a> Probe<'a> {
 
     /// Whether the log of completions is there and kept.
     async fn log(&self, org: &str, at: &str, now: i64) -> Result<Found, ApiError> {
-        let since = (now - BEAT).to_string();
-        let beat = match self.whole(Ask::new(&CATCH_UP_LOG, org).with("Since", since)).await {
+        let beat = match self.whole(Ask::since(&CATCH_UP_LOG, org, now - BEAT)).await {
             Ok(beat) => beat,
             // The server's words for an artifact that it does not know.
             Err(ApiError::Query { .. } | ApiError::Ended { .. }) => None,

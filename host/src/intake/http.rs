@@ -25,27 +25,23 @@ mod tests;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, EXPECT};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use self::answer::Answer;
 use super::Accept;
 use crate::config::HttpConfig;
 use crate::event::line::LineLimits;
-use crate::guests::{Guests, Patient};
+use crate::guests::{self, Bounds};
 use crate::outbox::OutboxError;
 use crate::token::{NoToken, Token, bearer};
 
@@ -163,50 +159,27 @@ impl Server {
             share,
             failed,
         });
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
-        let guests = Guests::new(CONNECTIONS_OF_ONE);
-        let mut open = JoinSet::new();
-        let mut stopped = pin!(stopped(stop.clone()));
-        let mut back_off = Duration::ZERO;
-        let result = loop {
-            while open.try_join_next().is_some() {}
-            let next = async {
-                sleep(back_off).await;
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                (slot, self.listener.accept().await)
-            };
-            let (slot, accepted) = tokio::select! {
-                next = next => next,
-                () = &mut stopped => break Ok(()),
-                Some(error) = failure.recv() => break Err(HttpError::Outbox(error)),
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    back_off = Duration::ZERO;
-                    let Some(guest) = guests.admit(peer.ip()) else {
-                        tracing::warn!(%peer, "too many connections from one address");
-                        continue;
-                    };
-                    let (site, stop) = (Arc::clone(&site), stop.clone());
-                    open.spawn(async move {
-                        connection(site, stream, stop).await;
-                        drop((slot, guest));
-                    });
-                }
-                // A connection that broke off before it was taken.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No file descriptors left, most likely: those that are open end some time.
-                Err(error) => {
-                    if back_off.is_zero() {
-                        tracing::error!(%error, "no connection can be taken");
-                    }
-                    back_off = (back_off * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
-                }
+        let bounds = Bounds {
+            name: "intake.http",
+            connections: CONNECTIONS,
+            of_one: CONNECTIONS_OF_ONE,
+            buffer: BUFFER,
+            header: patience.header,
+            write: patience.write,
+            stop: patience.stop,
+        };
+        let service = service_fn(move |request| {
+            let site = Arc::clone(&site);
+            async move { Ok::<_, Infallible>(handle(&site, request).await.into_response()) }
+        });
+        let failure = async {
+            match failure.recv().await {
+                Some(error) => HttpError::Outbox(error),
+                // The site is gone, and with it everybody who could fail.
+                None => std::future::pending().await,
             }
         };
-        drop(self.listener);
-        let _ = timeout(patience.stop, async { while open.join_next().await.is_some() {} }).await;
-        result
+        guests::serve(self.listener, bounds, service, stop, failure).await
     }
 }
 
@@ -223,33 +196,6 @@ struct Site {
     /// Mebibytes that the largest body takes.
     share: u32,
     failed: mpsc::Sender<OutboxError>,
-}
-
-async fn connection(site: Arc<Site>, stream: TcpStream, stop: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
-    let stream = Patient::new(stream, site.patience.write);
-    let mut builder = http1::Builder::new();
-    // Without a timer the deadline would not exist.
-    builder.timer(TokioTimer::new()).header_read_timeout(site.patience.header).max_buf_size(BUFFER);
-    let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(handle(&site, request).await.into_response()) }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stopped(stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection broke");
-    }
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn handle(site: &Site, request: Request<Incoming>) -> Answer {

@@ -7,6 +7,7 @@ mod assets;
 mod serve;
 pub mod studio;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use self::access::Access;
 use self::studio::{Events, Studio};
 use crate::config::WebConfig;
+use crate::facts::live::{Asked, Live};
 use crate::intake::velociraptor;
 use crate::outbox::{Census, Outbox};
 use crate::plugin::loaded::PluginCensus;
@@ -57,6 +59,8 @@ pub struct Daemon {
     pub outbox: Outbox,
     /// How watching a server goes.
     pub watched: velociraptor::State,
+    /// The server that is asked for facts, if there is one.
+    pub live: Option<Live>,
 }
 
 #[derive(Clone)]
@@ -64,6 +68,7 @@ struct Seen {
     outbox: Outbox,
     current: Current,
     watched: velociraptor::State,
+    live: Option<Live>,
 }
 
 impl Server {
@@ -90,7 +95,12 @@ impl Server {
     pub async fn run(self, site: Site, stop: watch::Receiver<bool>) -> std::io::Result<()> {
         let access = Arc::new(Access::new(&self.config, self.local_addr()?));
         let Site { current, file, news, events, daemon } = site;
-        let seen = daemon.map(|Daemon { outbox, watched }| Seen { outbox, current: Arc::clone(&current), watched });
+        let seen = daemon.map(|Daemon { outbox, watched, live }| Seen {
+            outbox,
+            current: Arc::clone(&current),
+            watched,
+            live,
+        });
         let studio = Arc::new(Studio::new(current, file, news, events, Arc::clone(&access), stop.clone()));
 
         let mut open = Router::new().route("/healthz", get(|| async { "ok\n" }));
@@ -131,6 +141,7 @@ async fn metrics(State(seen): State<Seen>) -> Response {
             let mut text = exposition(&census, snapshot.generation);
             text.push_str(&of_plugins(&snapshot.plugins.census()));
             text.push_str(&seen.watched.exposition());
+            text.push_str(&of_queries(&seen.live.as_ref().map(Live::census).unwrap_or_default()));
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
@@ -213,6 +224,24 @@ fn of_plugins(plugins: &[PluginCensus]) -> String {
     text
 }
 
+/// What a server was asked for facts, by kind of query, since the start.
+fn of_queries(queries: &BTreeMap<&'static str, Asked>) -> String {
+    let mut text = String::new();
+    if queries.is_empty() {
+        return text;
+    }
+    let mut family = |name: &str, help: &str, value: &dyn Fn(&Asked) -> String| {
+        let _ = write!(text, "# HELP bewit_velociraptor_{name} {help}\n# TYPE bewit_velociraptor_{name} counter\n");
+        for (query, asked) in queries {
+            let _ = writeln!(text, "bewit_velociraptor_{name}{{query=\"{query}\"}} {}", value(asked));
+        }
+    };
+    family("queries_total", "Queries for facts.", &|asked| asked.queries.to_string());
+    family("query_failures_total", "Queries for facts that failed.", &|asked| asked.failed.to_string());
+    family("query_seconds_total", "Time of all queries for facts.", &|asked| asked.time.as_secs_f64().to_string());
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,5 +286,22 @@ mod tests {
             let name = line.split(['{', ' ']).next().unwrap();
             assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
         }
+    }
+
+    #[test]
+    fn queries_are_told_apart() {
+        let asked = Asked { queries: 3, failed: 1, time: std::time::Duration::from_millis(1500) };
+        insta::assert_snapshot!(of_queries(&BTreeMap::from([("flow", asked)])), @r#"
+        # HELP bewit_velociraptor_queries_total Queries for facts.
+        # TYPE bewit_velociraptor_queries_total counter
+        bewit_velociraptor_queries_total{query="flow"} 3
+        # HELP bewit_velociraptor_query_failures_total Queries for facts that failed.
+        # TYPE bewit_velociraptor_query_failures_total counter
+        bewit_velociraptor_query_failures_total{query="flow"} 1
+        # HELP bewit_velociraptor_query_seconds_total Time of all queries for facts.
+        # TYPE bewit_velociraptor_query_seconds_total counter
+        bewit_velociraptor_query_seconds_total{query="flow"} 1.5
+        "#);
+        assert_eq!(of_queries(&BTreeMap::new()), "");
     }
 }

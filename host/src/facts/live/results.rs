@@ -46,6 +46,12 @@ pub(super) fn is_the_querys(error: &ApiError) -> bool {
     matches!(error, ApiError::Query { .. } | ApiError::Answer { .. } | ApiError::Ended { .. })
 }
 
+/// Whether it is worth asking a second time: the connection was lost, or the query failed, and nobody has tried again yet.
+fn once_more(error: &ApiError, tried: &mut bool) -> bool {
+    let worth = matches!(error, ApiError::Unreachable(_)) || is_the_querys(error);
+    worth && !std::mem::replace(tried, true)
+}
+
 /// How many rows the flow's record says that a source has.
 pub(super) fn counted(source: &str, stats: &[QueryStats]) -> Option<u64> {
     let own = |query: &&QueryStats| {
@@ -73,14 +79,8 @@ impl Live {
         loop {
             return match self.stream(key, source, want, counted, (folder, file), tried).await {
                 Ok(asked) => Ok(ResultSet::Asked(asked)),
-                Err(Failure::Api(ApiError::Unreachable(_))) if !tried => {
-                    tried = true;
-                    continue;
-                }
+                Err(Failure::Api(error)) if once_more(&error, &mut tried) => continue,
                 Err(Failure::Api(error)) if is_the_querys(&error) => {
-                    if !std::mem::replace(&mut tried, true) {
-                        continue;
-                    }
                     Ok(ResultSet::Unusable(format!("result rows could not be read: {}", one_line(&error.to_string()))))
                 }
                 Err(failure) => Err(failure),
@@ -134,14 +134,8 @@ impl Live {
         let mut tried = false;
         loop {
             return match self.list(key, most, tried).await {
-                Err(ApiError::Unreachable(_)) if !tried => {
-                    tried = true;
-                    continue;
-                }
+                Err(error) if once_more(&error, &mut tried) => continue,
                 Err(error) if is_the_querys(&error) => {
-                    if !std::mem::replace(&mut tried, true) {
-                        continue;
-                    }
                     Ok(Err(format!("The list of uploads could not be read: {}.", one_line(&error.to_string()))))
                 }
                 listed => listed.map(Ok),

@@ -90,12 +90,16 @@ impl Sources {
         groups.filter(|group| !group.events.is_empty() || group.problem.is_some()).collect()
     }
 
-    /// Others of the same source, from the head of its list, at most so many. Blocking.
+    /// Those that follow an event in the list of its source, and after the last one the first, at most so many. Blocking.
     #[must_use]
     pub fn neighbours(&self, reference: &str, most: usize) -> Vec<Found> {
         let (kind, id) = reference.split_once(':').unwrap_or((reference, ""));
         let Some(source) = self.0.iter().find(|source| source.kind() == kind) else { return Vec::new() };
-        let others = source.list().unwrap_or_default().into_iter().filter(|listed| listed.id != id);
+        let mut listed = source.list().unwrap_or_default();
+        if let Some(at) = listed.iter().position(|listed| listed.id == id) {
+            listed.rotate_left(at);
+        }
+        let others = listed.iter().filter(|listed| listed.id != id);
         others.filter_map(|listed| source.get(&listed.id).ok().flatten()).take(most).collect()
     }
 

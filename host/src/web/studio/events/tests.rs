@@ -22,6 +22,18 @@ fn samples_are_found_by_name() {
 }
 
 #[test]
+fn neighbours_follow_each_other_around() {
+    let sources = Sources::new(vec![Arc::new(Samples)]);
+    let all = sources.list().remove(0).events;
+    let line = |at: usize| sources.get(&all[at].0).unwrap();
+    let last = all.len() - 1;
+    assert_eq!(sources.neighbours(&all[last].0, 2), [line(0), line(1)]);
+    assert_eq!(sources.neighbours(&all[2].0, 2), [line(3), line(4)]);
+    assert_eq!(sources.neighbours(&all[2].0, 1000).len(), last);
+    assert!(sources.neighbours("none:x", 2).is_empty());
+}
+
+#[test]
 fn files_are_read_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.jsonl");
