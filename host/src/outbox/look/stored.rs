@@ -104,7 +104,8 @@ const AFTER: &str = events!(
     "WHERE e.swept = 0 AND e.received >= ?1 AND (e.received > ?1 OR e.id > ?2) ORDER BY e.received, e.id LIMIT ?3"
 );
 
-const BEFORE: &str = events!("WHERE e.swept = 0 AND e.id < ?1 ORDER BY e.id DESC LIMIT ?2");
+/// By the primary key: the index of what is swept would have to be sorted (hence the `+`).
+const BEFORE: &str = events!("WHERE +e.swept = 0 AND e.id < ?1 ORDER BY e.id DESC LIMIT ?2");
 
 const NAMED: &str = events!(
     "WHERE e.flow_id IN (SELECT value FROM json_each(?2)) AND e.swept = 0

@@ -18,8 +18,8 @@ use super::short;
 use super::what_if::{WhatIf, what_if};
 use crate::compose::Composer;
 use crate::compose::templates::Templates;
-use crate::config::Config;
 use crate::config::diagnostic::Diagnostics;
+use crate::config::{Config, load};
 use crate::event::{self, FlowCompletion};
 use crate::facts::RowReader;
 use crate::rule::Rule;
@@ -86,6 +86,7 @@ fn view(studio: &Studio, event: &str, rule: Option<&str>, edited: Option<&str>) 
             .strip_prefix("stored:")
             .map(|id| Link::to("/decisions/event").with("id", id).href())
             .unwrap_or_default(),
+        here => Link::to("/explain").with("event", event).with("rule", rule.unwrap_or_default()).href(),
         preview => Link::to("/").with("event", event).with("rule", rule.unwrap_or_default()).href(),
     };
     let snapshot = studio.current.load_full();
@@ -131,7 +132,7 @@ fn judged(
     let (said, subject) = own.ok_or("The rule is not there any more.")?;
     Ok(context! {
         key => clean(&read.key.to_string()),
-        host => read.client.as_ref().map(|client| short(&client.fqdn)).unwrap_or_default(),
+        host => read.client.as_ref().map(|client| one_line(&cut(&client.fqdn, 300))).unwrap_or_default(),
         rules => options,
         rule => chosen.name.as_str(),
         subject => clean(subject.as_deref().unwrap_or_default()),
@@ -152,13 +153,12 @@ fn edit(
         possible => true, problem => "", found => Value::UNDEFINED, changes => Value::UNDEFINED, text => edited,
         after => Vec::<Value>::new(), tried => edited.is_some(),
     };
-    let text = match &studio.file {
-        None => Err("There is no configuration file: the stock one serves.".to_owned()),
-        Some(path) => read_file(path).and_then(|text| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            RuleText::find(&name, &text, &rule.name).map_err(|error| error.to_string())
-        }),
+    // Without a file the stock configuration serves, and a rule of it is as good to begin with.
+    let (name, text) = match &studio.file {
+        None => ("bewit.toml".into(), Ok(load::STOCK.to_owned())),
+        Some(path) => (path.file_name().unwrap_or_default().to_string_lossy(), read_file(path)),
     };
+    let text = text.and_then(|text| RuleText::find(&name, &text, &rule.name).map_err(|error| error.to_string()));
     let text = match text {
         Ok(text) => text,
         Err(problem) => return context! { possible => false, problem, ..common },

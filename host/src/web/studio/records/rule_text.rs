@@ -55,14 +55,14 @@ fn is_header(line: &str) -> bool {
 /// Whether the line begins a rule.
 fn is_rule(line: &str) -> bool {
     static RULE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\s*\[\[\s*rule\s*\]\]\s*(#.*)?$").ok());
-    RULE.as_ref().is_some_and(|rule| rule.is_match(line))
+    RULE.as_ref().is_some_and(|rule| rule.is_match(line.trim_end()))
 }
 
 /// Whether the line begins a part of a rule.
 fn is_part(line: &str) -> bool {
     static PART: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^\s*\[\[?\s*rule\s*\.[A-Za-z0-9_.\s-]+\]\]?\s*(#.*)?$").ok());
-    PART.as_ref().is_some_and(|part| part.is_match(line))
+    PART.as_ref().is_some_and(|part| part.is_match(line.trim_end()))
 }
 
 /// Where the rules stand: each from its header to the last line that says something.
@@ -169,8 +169,8 @@ include_result_table_from = [
 [[rule]] # here
 name = "second"
 recipients = ["ola@example.org"]
-[rule.error_handling]
-cancelled = true
+[[rule.include_result_table_from]]
+source = "B"
 
 [web]
 listen = "127.0.0.1:0"
@@ -187,7 +187,8 @@ listen = "127.0.0.1:0"
         assert!(!first.text().contains("second"));
         let second = find("second");
         assert!(
-            second.text().contains("[rule.error_handling]\ncancelled = true\n") && !second.text().contains("[web]")
+            second.text().contains("[[rule.include_result_table_from]]\nsource = \"B\"\n")
+                && !second.text().contains("[web]")
         );
         assert_eq!(RuleText::find("bewit.toml", FILE, "third"), Err(NoText::Gone));
         for other in ["rule = [{ name = \"first\" }]\n", "a = '''\n[[rule]]\nname = \"first\"\n'''\n", "[[rule]\n"] {
