@@ -31,6 +31,8 @@ impl Pages {
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.remove_global("debug");
+        // An error would list the variables, which include a session's word.
+        environment.set_debug(false);
         for (name, text) in FILES {
             if let Err(error) = environment.add_template(name, text) {
                 tracing::error!(name, %error, "a page of the studio is broken, which is a bug");

@@ -150,7 +150,7 @@ fn edit(
     event: (&FlowCompletion, &RowReader),
 ) -> Value {
     let common = context! {
-        possible => true, problem => "", found => Value::UNDEFINED, changes => Value::UNDEFINED, text => edited,
+        possible => true, problem => "", found => Value::from(()), changes => Value::from(()), text => edited,
         after => Vec::<Value>::new(), tried => edited.is_some(),
     };
     // Without a file the stock configuration serves, and a rule of it is as good to begin with.
@@ -242,7 +242,7 @@ fn changes(changed: &WhatIf) -> Value {
 
 fn difference(difference: &Difference) -> Value {
     let side = |answer: &Option<Answer>| match answer {
-        None => Value::UNDEFINED,
+        None => Value::from(()),
         Some(answer) => context! {
             verdict => verdict(answer.decision),
             reason => short(&answer.reason),
