@@ -15,6 +15,7 @@ mod follow;
 pub mod hand;
 mod lock;
 pub mod look;
+mod mail_row;
 mod open;
 mod postponed;
 pub mod schedule;

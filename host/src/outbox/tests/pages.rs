@@ -32,7 +32,7 @@ async fn judged(rig: &Rig, filter: &EventFilter) -> Vec<look::JudgedEvent> {
 }
 
 fn numbers(found: &[look::JudgedEvent]) -> Vec<u32> {
-    found.iter().map(|event| u32::from_str_radix(&event.flow[2..], 16).unwrap()).collect()
+    found.iter().map(|event| u32::from_str_radix(event.flow.trim_start_matches("F."), 16).unwrap()).collect()
 }
 
 /// Sixty events: each third is mailed by `rule` to Ana, each fifth is an error of `rule`; `other` skips all, but mails

@@ -111,7 +111,7 @@ fn view(studio: &Studio, wanted: &Wanted) -> Value {
         events => page.items.iter().map(entry).collect::<Vec<_>>(),
         older => page.next.map(|next| wanted.link().with("before", next.to_string()).href()).unwrap_or_default(),
         cut => page.cut,
-        newest => wanted.before.is_some().then(|| wanted.link().href()).unwrap_or_default(),
+        newest => wanted.before.map(|_| wanted.link().href()).unwrap_or_default(),
         filtered => *filter != EventFilter::default(),
         rules => rules(studio, filter.rule.as_deref()),
         verdicts => verdicts.map(verdict).to_vec(),

@@ -149,7 +149,9 @@ fn edit(
     edited: Option<&str>,
     event: (&FlowCompletion, &RowReader),
 ) -> Value {
+    let rows = |text: &str| (text.lines().count() + 2).clamp(8, 24);
     let common = context! {
+        rows => rows(edited.unwrap_or_default()),
         possible => true, problem => "", found => Value::from(()), changes => Value::from(()), text => edited,
         after => Vec::<Value>::new(), tried => edited.is_some(),
     };
@@ -163,7 +165,7 @@ fn edit(
         Ok(text) => text,
         Err(problem) => return context! { possible => false, problem, ..common },
     };
-    let Some(edited) = edited else { return context! { text => text.text(), ..common } };
+    let Some(edited) = edited else { return context! { text => text.text(), rows => rows(text.text()), ..common } };
     let base = studio.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     match text.with(edited, base) {
         Err(Wrong::Shape(problem)) => context! { problem, ..common },

@@ -81,7 +81,7 @@ fn view(studio: &Studio, wanted: &Wanted) -> Value {
         mails => page.items.iter().map(entry).collect::<Vec<_>>(),
         older => page.next.map(|next| wanted.link().with("before", next.to_string()).href()).unwrap_or_default(),
         cut => page.cut,
-        newest => wanted.before.is_some().then(|| wanted.link().href()).unwrap_or_default(),
+        newest => wanted.before.map(|_| wanted.link().href()).unwrap_or_default(),
         filtered => *filter != MailFilter::default(),
         rules => rules(studio, filter.rule.as_deref()),
         states => Standing::ALL.iter().map(state).collect::<Vec<_>>(),
