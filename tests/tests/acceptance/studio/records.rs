@@ -336,3 +336,51 @@ fn what_strangers_say_stays_text_in_the_records() {
     }
     daemon.terminate();
 }
+
+#[test]
+fn pages_are_answered_while_mails_pass() {
+    let env = TestEnv::new();
+    let (intake, address) = (free_address(), free_address());
+    let sink = SmtpSink::decent().start();
+    let web = format!("\n[web]\nlisten = \"{address}\"");
+    env.config(&Site::smtp(sink.port()).smtp_key("connections = 4").http(intake).more(&web));
+    let mut daemon = start(&env, &["run"], address);
+    acceptance::http::wait_for_listener(intake);
+    let events = many(0, acceptance::tools::size(1000, 20_000));
+    let pages = [
+        "/?event=sample:finished",
+        "/preview/frame?event=sample:hostile",
+        "/explain?event=sample:finished",
+        "/mailbox",
+        "/mailbox?state=queued&q=Pslist",
+        "/mailbox/mail?id=1",
+        "/decisions?artifact=Custom.Windows.Pslist",
+        "/decisions/event?id=1",
+    ];
+    let (rounds, first) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for batch in events.chunks(100) {
+                let body = acceptance::event::lines(batch);
+                let answer = acceptance::http::post(intake, Some(TOKEN), body.as_bytes()).unwrap();
+                assert_eq!(answer.status, 202, "{answer:?}");
+            }
+        });
+        wait_until("the first mail", 60.0, || sink.count() > 0);
+        let (mut rounds, first) = (0, sink.count());
+        while sink.count() < events.len() {
+            for page in pages {
+                let answer = get(address, page);
+                assert_eq!(answer.status, 200, "{page} after {} mails: {answer:?}", sink.count());
+            }
+            rounds += 1;
+        }
+        (rounds, first)
+    });
+    assert!(rounds > 1 && first < events.len(), "{rounds} rounds while mails passed");
+    wait_until("every mail in its place", 60.0, || {
+        get(address, "/metrics").body.contains(&format!("{{state=\"delivered\"}} {}\n", events.len()))
+    });
+    assert!(daemon.running());
+    daemon.terminate();
+    env.verify();
+}
