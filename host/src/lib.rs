@@ -26,6 +26,7 @@ pub mod intake;
 pub mod judge;
 pub mod lint;
 pub mod mail;
+pub mod meter;
 pub mod outbox;
 pub mod pipeline;
 pub mod plugin;

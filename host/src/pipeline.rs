@@ -1,17 +1,20 @@
 //! The way of an event between intake and outbox: examine, gather, judge, compose, commit. One direction, no step back.
 
+mod ground;
+
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::ground::Ground;
 use crate::blob::{BlobStore, hex};
-use crate::compose::links::Root;
 use crate::compose::{self, ComposeError, Composer, Draft};
 use crate::event::line::LineLimits;
 use crate::event::{self, EventKey, FlowCompletion};
@@ -20,6 +23,7 @@ use crate::facts::live::{Gathered as Facts, Lack, Live, Request, Standing};
 use crate::fault;
 use crate::intake::{Accept, Batch, Fate, Line};
 use crate::judge::{self, Postponed};
+use crate::meter::Step;
 use crate::outbox::{
     Accepted, Content, Document, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
 };
@@ -73,14 +77,22 @@ impl Pipeline {
 
     async fn take(&self, batch: Batch) -> Result<Vec<Fate>, OutboxError> {
         self.outbox.check_space()?;
+        let (now, meter) = (Timestamp::now(), self.outbox.meter());
         let snapshot = self.current.load_full();
         let limits = snapshot.config.limits;
         let Batch { source, folder, lines, position, keyed } = batch;
 
         let plugins = snapshot.config.rules.iter().any(|rule| !rule.filters.is_empty() || !rule.renderers.is_empty());
         let keep = plugins || self.live.is_some();
+        let measured = Arc::clone(meter);
         let examined = on_blocking_thread(move || {
-            lines.into_iter().map(|line| examine(line, &limits, keep, keyed)).collect::<Vec<_>>()
+            let examine = |line| {
+                let begun = Instant::now();
+                let examined = examine(line, &limits, keep, keyed);
+                measured.step(Step::Parse, begun.elapsed());
+                examined
+            };
+            lines.into_iter().map(examine).collect::<Vec<_>>()
         })
         .await?;
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
@@ -89,7 +101,6 @@ impl Pipeline {
 
         let known = Arc::new(known);
         let rows = RowReader::new(folder);
-        let now = Timestamp::now();
         let mut accepted = Vec::with_capacity(examined.len());
         let mut left = examined.into_iter();
         loop {
@@ -103,9 +114,9 @@ impl Pipeline {
                 None => Vec::new(),
             };
             let (snapshot, known, rows) = (Arc::clone(&snapshot), Arc::clone(&known), rows.clone());
-            let (blobs, observer) = (self.outbox.blobs().clone(), self.observer.clone());
+            let (blobs, observer, meter) = (self.outbox.blobs().clone(), self.observer.clone(), Arc::clone(meter));
             let judged = on_blocking_thread(move || {
-                let ground = Ground::new(&snapshot, &rows, &blobs, now);
+                let ground = Ground { meter: Some(&meter), ..Ground::new(&snapshot, &rows, &blobs, now) };
                 let facts = facts.into_iter().chain(std::iter::repeat_with(|| None));
                 let judge = |(line, facts)| judge(line, facts, &known, &ground, observer.as_ref());
                 group.into_iter().zip(facts).map(judge).collect::<Result<Vec<_>, OutboxError>>()
@@ -141,7 +152,10 @@ impl Pipeline {
         let each = group.iter().map(|line| async {
             match line {
                 Examined::Event { event, .. } if !known.contains(&event.key) => {
-                    gathered(live, snapshot, &rules, event, rows, true).await.map(Some)
+                    let begun = Instant::now();
+                    let facts = gathered(live, snapshot, &rules, event, rows, true).await;
+                    self.outbox.meter().step(Step::Gather, begun.elapsed());
+                    facts.map(Some)
                 }
                 _ => Ok(None),
             }
@@ -284,47 +298,23 @@ fn judge(
     })
 }
 
-/// What judging an event needs beside the rule and the event.
-#[derive(Clone, Copy)]
-pub(crate) struct Ground<'a> {
-    /// Rules and templates in force.
-    pub(crate) snapshot: &'a Snapshot,
-    /// Who is asked for plugins.
-    pub(crate) plugins: &'a dyn Ask,
-    /// Reads the event's rows.
-    pub(crate) rows: &'a RowReader,
-    /// Where attachments go.
-    pub(crate) blobs: &'a BlobStore,
-    /// Where links lead, if the configuration does not say.
-    pub(crate) links: Option<Root<'a>>,
-    /// The time.
-    pub(crate) now: Timestamp,
-}
-
-impl<'a> Ground<'a> {
-    /// For events that carry all that is known of them.
-    pub(crate) fn new(snapshot: &'a Snapshot, rows: &'a RowReader, blobs: &'a BlobStore, now: Timestamp) -> Self {
-        Self { snapshot, plugins: &*snapshot.plugins, rows, blobs, links: None, now }
-    }
-
-    /// The same, with what was asked for an event.
-    pub(crate) fn with(self, facts: &'a Facts) -> Self {
-        Self { rows: &facts.rows, links: facts.links.as_deref().map(Root::from), ..self }
-    }
-}
-
-impl Ground<'_> {
-    fn refused(&self, error: io::Error) -> OutboxError {
-        refused(error, self.blobs, self.snapshot.config.outbox.min_free)
-    }
-}
-
 /// What one rule makes of one event, as far as it can be judged: the decision and, if it is to notify, the finished mails;
 /// or it is put off, by a plugin or because facts cannot be had now.
 ///
 /// A mail that cannot be written is a decision of its own, recorded with the reason, and so is whatever breaks down on
 /// the way; a disk that refuses is not: the line is not taken, and comes again.
 pub(crate) fn outcome(
+    ground: &Ground<'_>,
+    rule: &Rule,
+    event: &FlowCompletion,
+    standing: Option<&Standing>,
+) -> Result<Judged, OutboxError> {
+    let judged = made(ground, rule, event, standing)?;
+    ground.count(rule, &judged);
+    Ok(judged)
+}
+
+fn made(
     ground: &Ground<'_>,
     rule: &Rule,
     event: &FlowCompletion,
@@ -361,8 +351,8 @@ pub(crate) fn outcome(
 }
 
 fn judged(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Judged, OutboxError> {
-    let &Ground { snapshot, plugins, rows, blobs, links, now } = ground;
-    let mut decision = match judge::judge(rule, event, rows, now, plugins) {
+    let &Ground { snapshot, plugins, rows, blobs, links, now, .. } = ground;
+    let mut decision = match ground.step(Step::Judge, || judge::judge(rule, event, rows, now, plugins)) {
         Ok(decision) => decision,
         Err(postponed) => return Ok(Judged::PutOff(put_off(rule, postponed))),
     };
@@ -371,12 +361,14 @@ fn judged(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Ju
     }
     let composer = snapshot.composer();
     let composer = Composer { plugins, links: composer.links.or(links), ..composer };
-    let draft = guarded(|| composer.draft(rule, event, &decision, rows, blobs, now)).or_else(|error| match error {
-        error @ (ComposeError::Io(_) | ComposeError::Postponed(_)) => Err(error),
-        error => {
-            tracing::error!(event = %event.key, rule = rule.name, %error, "a short mail is written instead");
-            guarded(|| composer.last_resort(rule, event, &decision, now))
-        }
+    let draft = ground.step(Step::Compose, || {
+        guarded(|| composer.draft(rule, event, &decision, rows, blobs, now)).or_else(|error| match error {
+            error @ (ComposeError::Io(_) | ComposeError::Postponed(_)) => Err(error),
+            error => {
+                tracing::error!(event = %event.key, rule = rule.name, %error, "a short mail is written instead");
+                guarded(|| composer.last_resort(rule, event, &decision, now))
+            }
+        })
     });
     let draft = match draft {
         Ok(draft) => Some(draft),

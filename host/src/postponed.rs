@@ -2,6 +2,7 @@
 //! the server has now.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use crate::event::{self, FlowCompletion};
 use crate::facts::RowReader;
 use crate::facts::live::{Gathered as Facts, Live};
+use crate::meter::Step;
 use crate::outbox::{Judged, Outbox, OutboxError, PostponedJob, PutOff};
 use crate::pipeline::{Ground, gathered, outcome};
 use crate::rule::Rule;
@@ -70,12 +72,18 @@ async fn once(
     let rows = RowReader::kept(outbox.blobs().clone(), job.files.iter().cloned());
     // What cannot be read or has no rule any more is told by `again`.
     let facts = match (live, read(snapshot, job)) {
-        (Some(live), Ok((rule, event))) => Some(gathered(live, snapshot, &[rule], &event, &rows, true).await?),
+        (Some(live), Ok((rule, event))) => {
+            let begun = Instant::now();
+            let facts = gathered(live, snapshot, &[rule], &event, &rows, true).await;
+            outbox.meter().step(Step::Gather, begun.elapsed());
+            Some(facts?)
+        }
         _ => None,
     };
     let (snapshot, blobs, work) = (Arc::clone(snapshot), outbox.blobs().clone(), Arc::clone(job));
+    let meter = Arc::clone(outbox.meter());
     tokio::task::spawn_blocking(move || {
-        let ground = Ground::new(&snapshot, &rows, &blobs, Timestamp::now());
+        let ground = Ground { meter: Some(&meter), ..Ground::new(&snapshot, &rows, &blobs, Timestamp::now()) };
         again(&ground, &work, facts.as_ref())
     })
     .await

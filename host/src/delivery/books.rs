@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::connect::Dial;
+use super::measure;
 use super::queue::Queue;
 use super::relay::{Down, PROBE_CAP, Trouble};
 use super::worker::{Shared, lock};
@@ -73,7 +74,8 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         if outcomes.is_empty() {
             return Ok(());
         }
-        if !self.queue.report(job, &outcomes, self.queue.now()).await? {
+        let now = self.queue.now();
+        if !self.queue.report(job, &outcomes, now).await? {
             tracing::warn!(
                 message_id = job.message_id,
                 "another claim has overtaken this one; its outcome is not counted"
@@ -82,6 +84,7 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         }
         let mut summary = lock(&self.summary);
         for (id, outcome) in &outcomes {
+            measure(self.queue.meter(), job, outcome, now);
             let address = job.recipients.iter().find(|to| to.id == *id).map_or("", |to| to.address.as_str());
             if let Attempt::Released(_) = outcome {
                 summary.deferred += u64::from(self.drain.is_some());

@@ -21,6 +21,7 @@ use super::worker::{NoSession, Seated, Shared};
 use crate::config::OnAmbiguous;
 use crate::fault;
 use crate::mail::Segment;
+use crate::meter::Step;
 use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
 use crate::text::Visible;
 
@@ -72,12 +73,13 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             };
             let reused = session.served() > 0 && !reconnected;
             let turn: Vec<JobRecipient> = waiting.drain(..waiting.len().min(MAX_RECIPIENTS)).collect();
-            let dotted = AtomicBool::new(false);
+            let (dotted, begun) = (AtomicBool::new(false), Instant::now());
             let done = tokio::select! {
                 biased;
                 done = self.transaction(&job, &checked, session, &turn, &dotted) => done?,
                 () = self.cut_off() => self.cut(&turn, dotted.load(Ordering::Acquire)),
             };
+            self.queue.meter().step(Step::Deliver, begun.elapsed());
             match done {
                 Done::Outcomes { session, outcomes, again } => {
                     seated = session.map(|session| Seated { session, seat });

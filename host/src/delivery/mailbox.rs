@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use super::queue::Queue;
 use super::wire::{BLOCK, Encoder, WireError};
-use super::{Summary, Until};
+use super::{Summary, Until, measure};
 use crate::blob::{hex, sync_folder};
 use crate::fault;
+use crate::meter::Step;
 use crate::outbox::{Attempt, Job, OutboxError};
 
 /// Mails written before the folder is synced and the outcomes are stored.
@@ -99,6 +100,7 @@ async fn write_batch<Q: Queue>(
             continue;
         }
         for to in &job.recipients {
+            measure(queue.meter(), job, outcome, now);
             summary.record(&job.message_id, &to.address, outcome);
         }
     }
@@ -110,8 +112,10 @@ fn write_all<Q: Queue>(queue: &Q, folder: &Path, jobs: &[Job]) -> Vec<Attempt> {
     let mut outcomes: Vec<Attempt> = jobs
         .iter()
         .map(|job| {
-            let name = file_name(job.stored, &job.message_id);
-            match queue.read(job, |mail| write_mail(folder, &name, mail)) {
+            let (name, begun) = (file_name(job.stored, &job.message_id), std::time::Instant::now());
+            let written = queue.read(job, |mail| write_mail(folder, &name, mail));
+            queue.meter().step(Step::Deliver, begun.elapsed());
+            match written {
                 Ok(()) => Attempt::Delivered(format!("written to {name}")),
                 Err(WireError::Io(error)) => Attempt::Deferred(format!("{}: {error}", folder.join(&name).display())),
                 Err(error) => Attempt::Failed(format!("not written: {error}")),

@@ -20,12 +20,16 @@ mod worker;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 pub use self::mailbox::file_name as mailbox_file_name;
 pub use self::now::{NowError, send_now};
 pub use self::relay::Trouble;
 use crate::config::{RetryPolicy, Transport};
-use crate::outbox::{Attempt, Outbox, OutboxError};
+use crate::meter::{Fate, Meter};
+use crate::outbox::{Attempt, Job, Outbox, OutboxError};
 use crate::text::Visible;
 
 /// What a delivery run left behind.
@@ -64,6 +68,21 @@ impl Summary {
             }
             Attempt::Released(_) => {}
         }
+    }
+}
+
+/// Measures what became of a mail's recipient, after it was stored.
+fn measure(meter: &Meter, job: &Job, outcome: &Attempt, now: Timestamp) {
+    meter.fate(match outcome {
+        Attempt::Delivered(_) => Fate::Delivered,
+        Attempt::Deferred(_) => Fate::Deferred,
+        Attempt::Failed(_) => Fate::Failed,
+        Attempt::Held(_) => Fate::Held,
+        Attempt::Released(_) => Fate::Released,
+    });
+    if matches!(outcome, Attempt::Delivered(_)) {
+        // A clock that was set back says nothing of the way.
+        meter.way(Duration::try_from(now.duration_since(job.stored)).unwrap_or_default());
     }
 }
 

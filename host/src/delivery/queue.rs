@@ -6,11 +6,14 @@ use std::io::Read;
 use jiff::Timestamp;
 
 use crate::mail::MailReader;
+use crate::meter::Meter;
 use crate::outbox::{Attempt, Job, Outbox, OutboxError};
 
 /// A queue of mails, as [`Outbox`] describes its own methods.
 pub(super) trait Queue: Clone + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
+    /// Where delivery is measured.
+    fn meter(&self) -> &Meter;
     fn claim(&self, limit: usize, now: Timestamp) -> impl Future<Output = Result<Vec<Job>, OutboxError>> + Send;
     fn in_data(&self, job: &Job, recipients: &[i64]) -> impl Future<Output = Result<bool, OutboxError>> + Send;
     fn report(
@@ -28,6 +31,10 @@ pub(super) trait Queue: Clone + Send + Sync + 'static {
 impl Queue for Outbox {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn meter(&self) -> &Meter {
+        Self::meter(self)
     }
 
     async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Job>, OutboxError> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::RetryPolicy;
+use crate::meter::RelayNow;
 use crate::outbox::schedule::JITTER;
 
 /// The longest wait between two looks at a server that cannot be reached.
@@ -69,13 +70,15 @@ struct Health {
     limit: usize,
     limited: Option<Instant>,
     taken: u32,
+    /// Times that it went down.
+    falls: u64,
 }
 
 impl Relay {
     pub(super) fn new(name: String, connections: usize, retry: RetryPolicy) -> Self {
         let connections = connections.max(1);
-        let health =
-            Health { down: None, broken: 0, outcomes: VecDeque::new(), limit: connections, limited: None, taken: 0 };
+        let outcomes = VecDeque::new();
+        let health = Health { down: None, broken: 0, outcomes, limit: connections, limited: None, taken: 0, falls: 0 };
         Self { name, retry, connections, health: Mutex::new(health) }
     }
 
@@ -86,6 +89,18 @@ impl Relay {
     /// What is wrong, if anything.
     pub(super) fn down(&self) -> Option<Down> {
         self.health().down.clone()
+    }
+
+    /// For those who watch; so many sessions are open.
+    pub(super) fn now(&self, now: Instant, sessions: usize) -> RelayNow {
+        let limit = self.limit(now);
+        let health = self.health();
+        let trouble = health.down.as_ref().map(|down| match down.trouble {
+            Trouble::Unreachable => "unreachable",
+            Trouble::Refuses => "refuses",
+            Trouble::Burst => "burst",
+        });
+        RelayNow { name: self.name.clone(), trouble, sessions, limit, falls: health.falls }
     }
 
     /// Sessions that may be open now.
@@ -116,7 +131,7 @@ impl Relay {
         let failed_probes = health.down.as_ref().map_or(0, |down| down.failed_probes + 1);
         let next = now + self.wait(trouble, failed_probes);
         let down = Down { trouble, reason: reason.to_owned(), next, failed_probes };
-        health.down = Some(down.clone());
+        health.falls += u64::from(health.down.replace(down.clone()).is_none());
         health.broken = 0;
         drop(health);
         let seconds = next.saturating_duration_since(now).as_secs_f64().round();

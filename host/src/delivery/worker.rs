@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::relay::{Down, Relay};
 use super::session::{Idle, Session};
 use super::{Summary, Until};
 use crate::config::{RetryPolicy, SmtpConfig};
+use crate::meter::{self, RelayNow, Relays};
 use crate::outbox::{Job, OutboxError};
 
 /// How long a session without work is kept; servers close idle ones after some minutes at the earliest.
@@ -119,6 +120,8 @@ pub(super) async fn run<Q: Queue, D: Dial>(
         aged: AtomicBool::new(false),
         drain,
     });
+    let relay: Weak<Shared<Q, D>> = Arc::downgrade(&shared);
+    shared.queue.meter().watch_relay(relay);
     let mut stopped = match until {
         Until::Drained => None,
         Until::Stopped(stopped) => Some(stopped),
@@ -366,6 +369,12 @@ async fn lane<Q: Queue, D: Dial>(
     }
 }
 
+impl<Q: Queue, D: Dial> Relays for Shared<Q, D> {
+    fn now(&self) -> RelayNow {
+        self.relay.now(Instant::now(), self.live.load(Ordering::Acquire))
+    }
+}
+
 impl<Q: Queue, D: Dial> Shared<Q, D> {
     fn pop(&self) -> Option<(Job, usize)> {
         let mut ready = lock(&self.ready);
@@ -422,10 +431,12 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             Step::LoggedIn(mechanism, reply) => tracing::debug!(%server, mechanism, %reply, "logged in"),
             Step::Answered(phase, reply) => tracing::debug!(%server, %phase, %reply, "answered"),
         };
+        let begun = Instant::now();
         let opened: Result<Session<Idle>, OpenError> = tokio::select! {
             () = self.stopping() => return Err(NoSession::Stopping),
             opened = self.opener.open(&mut note) => opened,
         };
+        self.queue.meter().step(meter::Step::Connect, begun.elapsed());
         match opened {
             Ok(session) => {
                 let seat = Seat::take(&self.live);

@@ -2,7 +2,11 @@
 
 use std::str::FromStr;
 
+use jiff::Timestamp;
+
 use super::OutboxError;
+use super::open::beside;
+use super::sql::timestamp;
 use super::state::State;
 use super::store::Outbox;
 
@@ -39,6 +43,37 @@ pub struct Census {
     pub failed: u64,
     /// Recipients that a person took out.
     pub cancelled: u64,
+    /// Since when the oldest have been there.
+    pub oldest: Oldest,
+}
+
+/// Since when the oldest recipient in each state that waits has been in the queue: since its mail was due for the first
+/// time, or was retried by hand. `None`: there is none. A mail that is not due yet may have a time to come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oldest {
+    /// Of those that wait for their first attempt.
+    pub queued: Option<Timestamp>,
+    /// Of those whose attempt is under way.
+    pub sending: Option<Timestamp>,
+    /// Of those that wait for another attempt.
+    pub deferred: Option<Timestamp>,
+    /// Of those that wait for a person.
+    pub held: Option<Timestamp>,
+    /// When the one that is due next is due.
+    pub due: Option<Timestamp>,
+}
+
+/// Bytes of the outbox and around it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpaceCensus {
+    /// Free, where it is.
+    pub free: u64,
+    /// `min_free`
+    pub least: u64,
+    /// Its database.
+    pub database: u64,
+    /// Its write-ahead log.
+    pub log: u64,
 }
 
 impl Outbox {
@@ -58,8 +93,13 @@ impl Outbox {
             sqlx::query_as("SELECT count(next_at), count(*) - count(next_at) FROM postponed")
                 .fetch_one(&mut *look)
                 .await?;
-        let states: Vec<(String, i64)> =
-            sqlx::query_as("SELECT state, count(*) FROM recipient GROUP BY state").fetch_all(&mut *look).await?;
+        let states: Vec<(String, i64, i64)> =
+            sqlx::query_as("SELECT state, count(*), min(since) FROM recipient GROUP BY state")
+                .fetch_all(&mut *look)
+                .await?;
+        let due: Option<i64> = sqlx::query_scalar("SELECT min(next_at) FROM recipient WHERE next_at IS NOT NULL")
+            .fetch_one(&mut *look)
+            .await?;
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
         let mut census = Census {
             events: count(events),
@@ -72,8 +112,22 @@ impl Outbox {
             unjudged: count(unjudged),
             ..Census::default()
         };
-        for (state, number) in states {
-            let slot = match State::from_str(&state) {
+        census.oldest.due = due.map(timestamp);
+        let oldest = &mut census.oldest;
+        for (state, number, since) in states {
+            let state = State::from_str(&state);
+            let first = match state {
+                Ok(State::Queued) => Some(&mut oldest.queued),
+                Ok(State::Sending | State::InData) => Some(&mut oldest.sending),
+                Ok(State::Deferred) => Some(&mut oldest.deferred),
+                Ok(State::Held) => Some(&mut oldest.held),
+                _ => None,
+            };
+            if let Some(first) = first {
+                let since = timestamp(since);
+                *first = Some(first.map_or(since, |first| first.min(since)));
+            }
+            let slot = match state {
                 Ok(State::Queued) => &mut census.queued,
                 Ok(State::Sending | State::InData) => &mut census.sending,
                 Ok(State::Deferred) => &mut census.deferred,
@@ -86,5 +140,15 @@ impl Outbox {
             *slot += count(number);
         }
         Ok(census)
+    }
+
+    /// How much room there is. Blocking, for a moment.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn space_census(&self) -> std::io::Result<SpaceCensus> {
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let (free, least) = (self.space().free()?, self.space().least());
+        Ok(SpaceCensus { free, least, database: size(self.path()), log: size(&beside(self.path(), "-wal")) })
     }
 }

@@ -8,6 +8,7 @@ use super::claim::Claim;
 use super::digest;
 use super::postponed::{ReadyJudged, Settled};
 use super::{Attempt, OutboxError, Position, Receipt};
+use crate::meter::Commit;
 
 /// Rows and bytes of one transaction, about.
 pub(super) const GROUP_ROWS: usize = 128;
@@ -55,6 +56,23 @@ impl Work {
             Self::Return { claims } => (claims.len(), 0),
             Self::Expire { .. } | Self::Forget { .. } => (1, 0),
             Self::Sweep { .. } | Self::Vacuum => (GROUP_ROWS, GROUP_BYTES),
+        }
+    }
+
+    /// As what it is measured.
+    pub(super) fn kind(&self) -> Commit {
+        match self {
+            Self::Accept { .. } => Commit::Accept,
+            Self::Claim { .. } => Commit::Claim,
+            Self::Dot { .. } => Commit::Dot,
+            Self::Report { .. } => Commit::Report,
+            Self::Return { .. }
+            | Self::Expire { .. }
+            | Self::CloseDigest { .. }
+            | Self::Settle { .. }
+            | Self::Forget { .. }
+            | Self::Sweep { .. }
+            | Self::Vacuum => Commit::Other,
         }
     }
 

@@ -13,6 +13,7 @@ mod digest;
 mod document;
 mod follow;
 pub mod hand;
+mod known;
 mod lock;
 pub mod look;
 mod mail_row;
@@ -231,7 +232,7 @@ pub struct DigestItem {
     pub gathered: Gathered,
 }
 
-pub use self::census::Census;
+pub use self::census::{Census, Oldest, SpaceCensus};
 pub use self::content::write_mail;
 pub use self::document::{DOCUMENT_LIMIT, Document};
 pub use self::follow::Notice;

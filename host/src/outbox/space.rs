@@ -36,6 +36,11 @@ impl Space {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// `min_free`
+    pub(super) fn least(&self) -> u64 {
+        self.min_free
+    }
+
     /// Refuses below `min_free`; says so once, and once when it is over.
     pub(super) fn check(&self) -> Result<(), OutboxError> {
         let free = self.free()?;

@@ -1,15 +1,14 @@
 //! The handle: questions go to a pool of readers, everything else to the one writer.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
-use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::accept::Line;
@@ -26,9 +25,9 @@ use super::writer::Writer;
 use super::{Accepted, Attempt, DigestJob, Job, OutboxError, Position, Receipt};
 use crate::blob::BlobStore;
 use crate::config::{OutboxConfig, RetryPolicy};
-use crate::event::EventKey;
 use crate::fault;
 use crate::mail::NewMail;
+use crate::meter::Meter;
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
@@ -53,6 +52,7 @@ struct Shared {
     retention: Duration,
     blobs: BlobStore,
     space: Arc<Space>,
+    meter: Arc<Meter>,
     readers: SqlitePool,
     writer: mpsc::Sender<Message>,
     version: watch::Sender<u64>,
@@ -120,8 +120,10 @@ impl Outbox {
         // One ahead of a new handle's `seen`: the first `changed` returns at once.
         let version = watch::Sender::new(1);
         let stopped = Arc::new(OnceLock::new());
+        let meter = Arc::new(Meter::new());
         let task = Writer {
             conn,
+            meter: Arc::clone(&meter),
             path: path.clone(),
             retry,
             space: Arc::clone(&space),
@@ -136,6 +138,7 @@ impl Outbox {
             retention: config.retention,
             blobs,
             space,
+            meter,
             readers,
             writer,
             version,
@@ -162,42 +165,14 @@ impl Outbox {
         &self.shared.blobs
     }
 
-    /// Which of these keys are known already, so that nothing is composed in vain.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn known(&self, keys: &[EventKey]) -> Result<HashSet<EventKey>, OutboxError> {
-        // Bound values, not JSON: a key with a NUL in it must not be taken for a shorter one.
-        const GROUP: usize = 200;
-        let mut known = HashSet::new();
-        for group in keys.chunks(GROUP) {
-            let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
-                "SELECT org_id, client_id, flow_id, timestamp FROM event
-                 WHERE (org_id, client_id, flow_id, timestamp) IN (VALUES ",
-            );
-            let mut rows = query.separated(", ");
-            for key in group {
-                rows.push("(");
-                rows.push_bind_unseparated(&key.org_id);
-                rows.push_unseparated(", ");
-                rows.push_bind_unseparated(&key.client_id);
-                rows.push_unseparated(", ");
-                rows.push_bind_unseparated(&key.flow_id);
-                rows.push_unseparated(", ");
-                rows.push_bind_unseparated(key.timestamp);
-                rows.push_unseparated(")");
-            }
-            rows.push_unseparated(")");
-            let rows: Vec<(String, String, String, i64)> =
-                query.build_query_as().fetch_all(&self.shared.readers).await?;
-            known.extend(rows.into_iter().map(|(org_id, client_id, flow_id, timestamp)| EventKey {
-                org_id,
-                client_id,
-                flow_id,
-                timestamp,
-            }));
-        }
-        Ok(known)
+    /// What is measured, here and by all who have a handle.
+    #[must_use]
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.shared.meter
+    }
+
+    pub(super) fn space(&self) -> &Space {
+        &self.shared.space
     }
 
     /// Where an intake stands in a source; 0 if it is new.
@@ -471,12 +446,15 @@ impl Outbox {
     /// Gives the writer a command and waits for what came of it.
     fn ask(&self, work: Work) -> impl Future<Output = Result<Done, OutboxError>> + Send + '_ {
         let (answer, answered) = oneshot::channel();
+        let (asked, kind) = (Instant::now(), work.kind());
         let message = Message::Work(Waiting { work, answer });
         async move {
             if self.shared.writer.send(message).await.is_err() {
                 return Err(self.gone());
             }
-            answered.await.unwrap_or_else(|_| Err(self.gone()))
+            let done = answered.await.unwrap_or_else(|_| Err(self.gone()))?;
+            self.shared.meter.commit(kind, asked.elapsed());
+            Ok(done)
         }
     }
 

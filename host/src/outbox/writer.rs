@@ -19,6 +19,7 @@ use super::sql::{Trouble, trouble};
 use super::{OutboxError, accept, claim, digest, postponed, sweep};
 use crate::config::RetryPolicy;
 use crate::fault;
+use crate::meter::Meter;
 
 /// How often the writer looks whether another process changed something (`bewit outbox retry`), and whether what had
 /// no space has it now.
@@ -37,6 +38,7 @@ const BUSY_TRIES: u32 = 12;
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) conn: SqliteConnection,
+    pub(super) meter: Arc<Meter>,
     pub(super) path: PathBuf,
     pub(super) retry: RetryPolicy,
     pub(super) space: Arc<Space>,
@@ -223,6 +225,7 @@ impl Writer {
 
     /// One transaction for some commands; nothing of it stays if it fails.
     async fn transact(&mut self, group: &[Waiting]) -> Result<Vec<Done>, sqlx::Error> {
+        let begun = Instant::now();
         self.begin().await?;
         let mut effects = Effects::default();
         let result = self.apply(group, &mut effects).await;
@@ -236,6 +239,7 @@ impl Writer {
         match result {
             Ok(answers) => {
                 fault::point("after_commit");
+                self.meter.transaction(group.len(), begun.elapsed());
                 if effects.wakes {
                     self.version.send_modify(|version| *version += 1);
                 }

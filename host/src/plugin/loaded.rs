@@ -20,6 +20,7 @@ use super::spec::{Instances, PluginSpec};
 use super::v0_1::{CallError, Description, Instance, Linked};
 use super::{Asked, settings};
 use crate::fragment::{Fragment, Verdict};
+use crate::meter::Histogram;
 use crate::text::one_line;
 
 /// Calls after which a kept instance is thrown away.
@@ -69,6 +70,9 @@ struct Counts {
     failures: AtomicU64,
     refusals: AtomicU64,
     microseconds: AtomicU64,
+    calls: Histogram,
+    /// Abstain, keep, drop, force.
+    verdicts: [AtomicU64; 4],
 }
 
 /// How a plugin does.
@@ -88,6 +92,8 @@ pub struct PluginCensus {
     pub kept: u64,
     /// Whether it is not asked at the moment.
     pub benched: bool,
+    /// What a filter has said: abstain, keep, drop, force.
+    pub verdicts: [u64; 4],
 }
 
 impl Plugin {
@@ -193,7 +199,14 @@ impl Plugin {
             time: Duration::from_micros(count(&self.counts.microseconds)),
             kept: lock(&self.idle).len() as u64,
             benched: lock(&self.health).check(Instant::now()).is_err(),
+            verdicts: self.counts.verdicts.each_ref().map(count),
         }
+    }
+
+    /// Time of its calls.
+    #[must_use]
+    pub fn calls(&self) -> &Histogram {
+        &self.counts.calls
     }
 
     /// `filter.decide`. Blocking.
@@ -201,7 +214,16 @@ impl Plugin {
     /// # Errors
     /// When there is no answer.
     pub fn decide(&self, asked: &Asked<'_>) -> Result<Verdict, PluginError> {
-        self.ask(Phase::Decide, asked, |instance| instance.decide(asked.event))
+        let verdict = self.ask(Phase::Decide, asked, |instance| instance.decide(asked.event))?;
+        let [abstain, keep, drop, force] = &self.counts.verdicts;
+        let count = match &verdict {
+            Verdict::Abstain => abstain,
+            Verdict::Keep(_) => keep,
+            Verdict::Drop(_) => drop,
+            Verdict::Force(_) => force,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(verdict)
     }
 
     /// `renderer.render`. Blocking.
@@ -230,7 +252,9 @@ impl Plugin {
             }
             Ok(answer)
         });
-        let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = begun.elapsed();
+        self.counts.calls.time(took);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.counts.microseconds.fetch_add(took, Ordering::Relaxed);
         match &answer {
             Ok(_) => self.answered(&self.counts.answers),

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::super::queue::Queue;
 use crate::config::RetryPolicy;
 use crate::mail::Segment;
+use crate::meter::Meter;
 use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
 
 pub(super) fn retry() -> RetryPolicy {
@@ -66,6 +67,7 @@ struct Tables {
 pub(super) struct Memory {
     tables: Arc<Mutex<Tables>>,
     changed: Arc<Notify>,
+    meter: Arc<Meter>,
     retry: RetryPolicy,
     start: (Timestamp, Instant),
     dots: bool,
@@ -76,6 +78,7 @@ impl Memory {
         Self {
             tables: Arc::default(),
             changed: Arc::default(),
+            meter: Arc::new(Meter::new()),
             retry: retry(),
             start: ("2026-08-21T00:00:00Z".parse().unwrap(), Instant::now()),
             dots: true,
@@ -163,6 +166,10 @@ impl Memory {
 impl Queue for Memory {
     fn now(&self) -> Timestamp {
         self.start.0 + self.start.1.elapsed()
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Job>, OutboxError> {

@@ -1,11 +1,12 @@
 //! How the watching goes, for `/metrics` and `/readyz`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::intake::Counts;
+use crate::meter::names::{self, Family};
+use crate::meter::text::Text;
 use crate::velociraptor::error::ApiError;
 
 /// The state of every org that is watched. Cheap to clone: all clones show the same.
@@ -152,74 +153,45 @@ impl State {
         self.seen().orgs.get(org).map(|org| org.phase.clone())
     }
 
-    /// The families `bewit_velociraptor_*` in Prometheus' text format; empty when nothing is watched or written back.
-    #[must_use]
-    pub fn exposition(&self) -> String {
+    /// Writes the families of what is watched and of what is written back.
+    pub fn write(&self, text: &mut Text) {
         let seen = self.seen();
-        let mut text = String::new();
-        if !seen.orgs.is_empty() {
-            of_orgs(&mut text, &seen.orgs);
-        }
-        if let Some(Published { rows, failures, waiting }) = seen.published {
-            for (name, kind, help, value) in [
-                ("published_total", "counter", "Notifications written back to the server.", rows),
-                ("publish_failures_total", "counter", "Times that the server did not take them.", failures),
-                ("publish_waiting", "gauge", "Decisions that are not looked at for writing back yet.", waiting),
-            ] {
-                let name = format!("bewit_velociraptor_{name}");
-                let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        of_orgs(text, &seen.orgs);
+        let published = seen.published.map(|Published { rows, failures, waiting }| [rows, failures, waiting]);
+        let families = [&names::V_PUBLISHED, &names::V_NOT_PUBLISHED, &names::V_UNPUBLISHED];
+        for (at, family) in families.into_iter().enumerate() {
+            let mut samples = text.family(family);
+            if let Some(value) = published.as_ref().and_then(|published| published.get(at)) {
+                samples.add(&[], *value);
             }
         }
-        text
     }
 }
 
-fn of_orgs(text: &mut String, orgs: &BTreeMap<String, Org>) {
-    let mut family = |name: &str, kind: &str, help: &str, samples: &dyn Fn(&Org) -> Vec<(String, u64)>| {
-        let _ = write!(text, "# HELP bewit_velociraptor_{name} {help}\n# TYPE bewit_velociraptor_{name} {kind}\n");
+fn of_orgs(text: &mut Text, orgs: &BTreeMap<String, Org>) {
+    let mut family = |family: &'static Family, samples: &dyn Fn(&Org) -> Vec<(&'static str, u64)>| {
+        let mut written = text.family(family);
         for (org, of) in orgs {
-            for (labels, value) in samples(of) {
-                let _ = writeln!(text, "bewit_velociraptor_{name}{{org=\"{}\"{labels}}} {value}", label(org));
+            for (label, value) in samples(of) {
+                let labels = [org.as_str(), label];
+                written.add(labels.get(..family.labels.len()).unwrap_or_default(), value);
             }
         }
     };
-    let plain = |value: u64| vec![(String::new(), value)];
-    let time =
-        |at: Option<i64>| at.and_then(|at| u64::try_from(at).ok()).into_iter().map(|at| (String::new(), at)).collect();
-    family("live", "gauge", "1 while the completions of an org are taken as they come.", &|org| {
-        plain(org.phase.is_live().into())
-    });
-    family("phase_seconds", "gauge", "How long an org has been in its phase.", &|org| {
-        vec![(format!(",phase=\"{}\"", org.phase.name()), org.since.elapsed().as_secs())]
-    });
-    family("rows_total", "counter", "Rows of an org that were taken, by what they were.", &|org| {
+    let plain = |value: u64| vec![("", value)];
+    let time = |at: Option<i64>| at.and_then(|at| u64::try_from(at).ok()).into_iter().map(|at| ("", at)).collect();
+    family(&names::V_LIVE, &|org| plain(org.phase.is_live().into()));
+    family(&names::V_PHASE, &|org| vec![(org.phase.name(), org.since.elapsed().as_secs())]);
+    family(&names::V_ROWS, &|org| {
         let Counts { accepted, duplicates, conflicts, rejected } = org.lines;
-        let all = [("new", accepted), ("known", duplicates), ("changed", conflicts), ("rejected", rejected)];
-        all.map(|(kind, count)| (format!(",row=\"{kind}\""), count)).into()
+        [("new", accepted), ("known", duplicates), ("changed", conflicts), ("rejected", rejected)].into()
     });
-    family("connections_total", "counter", "Times that an org's stream has begun.", &|org| plain(org.connections));
-    family("failures_total", "counter", "Times that an org's stream was lost or did not begin.", &|org| {
-        plain(org.failures)
-    });
-    family("catch_ups_total", "counter", "Times that an org was asked for what was missed, by outcome.", &|org| {
-        let (done, failed) = org.caught_up;
-        vec![(",outcome=\"complete\"".to_owned(), done), (",outcome=\"failed\"".to_owned(), failed)]
-    });
-    family("last_row_seconds", "gauge", "When the last completion of an org was, Unix seconds.", &|org| time(org.row));
-    family(
-        "last_beat_seconds",
-        "gauge",
-        "When an org's server was last heard, Unix seconds of its own clock.",
-        &|org| time(org.beat.map(|(at, _)| at)),
-    );
-    family("lag_seconds", "gauge", "Time up to the server's now that a restart would have to catch up.", &|org| {
-        org.lag().map(plain).unwrap_or_default()
-    });
-}
-
-/// A label's value: org ids are the server's word.
-fn label(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    family(&names::V_CONNECTIONS, &|org| plain(org.connections));
+    family(&names::V_FAILURES, &|org| plain(org.failures));
+    family(&names::V_CATCH_UPS, &|org| vec![("complete", org.caught_up.0), ("failed", org.caught_up.1)]);
+    family(&names::V_LAST_ROW, &|org| time(org.row));
+    family(&names::V_LAST_BEAT, &|org| time(org.beat.map(|(at, _)| at)));
+    family(&names::V_LAG, &|org| org.lag().map(plain).unwrap_or_default());
 }
 
 impl Org {
@@ -331,8 +303,13 @@ mod tests {
 
     #[test]
     fn every_sample_has_help_and_type() {
+        let told = |state: &State| {
+            let mut text = Text::default();
+            state.write(&mut text);
+            text.finish()
+        };
         let state = State::default();
-        assert_eq!(state.exposition(), "");
+        assert!(told(&state).lines().all(|line| line.starts_with('#')));
         let org = state.org("O\"1");
         org.begun();
         org.beat(1_786_500_000);
@@ -341,7 +318,7 @@ mod tests {
         org.failed(&ApiError::Silent(30));
         state.published(4, 1);
         state.not_published();
-        let text = state.exposition();
+        let text = told(&state);
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();
             assert!(text.contains(&format!("# TYPE {name} ")) && text.contains(&format!("# HELP {name} ")), "{name}");
