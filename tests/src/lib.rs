@@ -12,6 +12,7 @@
 
 pub mod env;
 pub mod event;
+pub mod exposition;
 pub mod guest;
 pub mod http;
 pub mod mail;

@@ -18,6 +18,7 @@ mod limits;
 mod lint;
 mod mail;
 mod main_job;
+mod metrics;
 mod outbox;
 mod peers;
 mod plugins;
