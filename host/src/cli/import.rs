@@ -1,7 +1,7 @@
 //! `bewit import`.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, output, server};
 use crate::config::Orgs;
 use crate::config::load;
@@ -127,9 +128,13 @@ async fn ask_all(client: &Client, orgs: &Orgs) -> anyhow::Result<Exit> {
     };
     let mut out = output::stdout();
     let (mut rules, mut exit) = (0, Exit::Done);
+    let progress = Progress::start("orgs asked", io::stdout().is_terminal());
+    let asked = progress.counter();
     for org in &orgs {
         let name = format!("org {}", Visible(org));
-        let rows = match client.rows(Ask::new(&SERVER_MONITORING, org), 10).await {
+        let answer = client.rows(Ask::new(&SERVER_MONITORING, org), 10).await;
+        asked();
+        let rows = match answer {
             Ok(rows) => rows,
             Err(error) => {
                 exit = server::report(&name, &error);

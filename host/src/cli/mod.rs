@@ -23,6 +23,7 @@ pub mod send_test;
 mod server;
 pub mod simulate;
 pub mod source;
+pub mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ pub enum Command {
     Import(import::ImportArgs),
     Replay(replay::ReplayArgs),
     Outbox(outbox::OutboxArgs),
+    Top(top::TopArgs),
     Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
     Schema(schema::SchemaArgs),
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Outbox(args) => outbox::run(args),
+        Command::Top(args) => top::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),
         Command::Schema(args) => schema::run(args),

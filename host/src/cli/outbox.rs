@@ -5,6 +5,7 @@ mod listing;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use self::listing::{Entry, Listed, Selection, attempts};
 use super::output::{note, stdout};
+use super::progress::Progress;
 use super::{Exit, UsageError};
 use crate::blob::BlobStore;
 use crate::mail::Segment;
@@ -378,7 +380,10 @@ async fn act(path: &Path, action: Action, chosen: &Chosen, out: &mut impl Write)
 }
 
 async fn verify(path: &Path, deep: bool, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let Some(report) = verify::verify(path, deep).await? else { return Err(none(path)) };
+    let progress = Progress::start("things checked", false);
+    let found = verify::verify_told(path, deep, Arc::new(progress.counter())).await?;
+    drop(progress);
+    let Some(report) = found else { return Err(none(path)) };
     let ok = report.broken.is_empty();
     if json {
         writeln!(out, "{}", json!({"ok": ok, "sums": report.sums, "broken": report.broken}))?;

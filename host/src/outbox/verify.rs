@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
@@ -16,6 +17,9 @@ use sqlx::SqliteConnection;
 use super::look::Reader;
 use super::{OutboxError, content};
 use crate::blob::{BlobRef, BlobStore, hex, sha256_of};
+
+/// Is called once for each thing that was checked, from any thread.
+pub type Told = Arc<dyn Fn() + Send + Sync>;
 
 /// Findings of one kind that are named; the others are counted.
 const NAMED: usize = 10;
@@ -231,6 +235,14 @@ const RULES: &[(&str, &str)] = &[
 /// # Errors
 /// When it cannot be read at all; what is wrong in it is in the report.
 pub async fn verify(path: &Path, deep: bool) -> Result<Option<Report>, OutboxError> {
+    verify_told(path, deep, Arc::new(|| {})).await
+}
+
+/// [`verify`], which tells of each thing that it has checked: each law, body and attachment.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_told(path: &Path, deep: bool, told: Told) -> Result<Option<Report>, OutboxError> {
     let Some(mut reader) = Reader::open(path).await? else { return Ok(None) };
     let blobs = reader.blobs();
     let conn = reader.conn();
@@ -244,13 +256,14 @@ pub async fn verify(path: &Path, deep: bool) -> Result<Option<Report>, OutboxErr
         let query = format!("WITH found (what) AS ({query}) SELECT CAST(what AS TEXT) FROM found");
         let found: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut *conn).await?;
         broken(&mut report, sentence, found.into_iter());
+        told();
     }
     report.sums = sums(conn).await?;
     add_up(&mut report);
-    let named = contents(conn, &mut report).await?;
+    let named = contents(conn, &mut report, &*told).await?;
     sqlx::raw_sql("COMMIT").execute(&mut *conn).await?;
     report.sums.blobs = i64::try_from(named.len()).unwrap_or(i64::MAX);
-    check_blobs(conn, named, blobs, deep, &mut report).await?;
+    check_blobs(conn, named, blobs, deep, told, &mut report).await?;
     Ok(Some(report))
 }
 
@@ -346,6 +359,7 @@ fn add_up(report: &mut Report) {
 async fn contents(
     conn: &mut SqliteConnection,
     report: &mut Report,
+    told: &(dyn Fn() + Send + Sync),
 ) -> Result<BTreeMap<(String, u64), String>, OutboxError> {
     let listed: Vec<(i64, String, i64)> =
         sqlx::query_as("SELECT content, sha256, size FROM content_blob").fetch_all(&mut *conn).await?;
@@ -360,6 +374,7 @@ async fn contents(
             sqlx::query_as::<_, (i64, String, i64, Vec<u8>)>("SELECT id, sha256, size, segments FROM content")
                 .fetch(&mut *conn);
         while let Some((id, sha256, size, segments)) = rows.try_next().await? {
+            told();
             let listed = listed_of.remove(&id).unwrap_or_default();
             if hex(&Sha256::digest(&segments)) != sha256 {
                 wrong.push(format!("{id}: its bytes are not those that were stored"));
@@ -412,10 +427,12 @@ async fn check_blobs(
     named: BTreeMap<(String, u64), String>,
     blobs: BlobStore,
     deep: bool,
+    told: Told,
     report: &mut Report,
 ) -> Result<(), OutboxError> {
     let missing = tokio::task::spawn_blocking(move || {
         let look = |((sha256, size), by)| {
+            told();
             let blob = BlobRef { sha256, size };
             let found = blobs.read(&blob).and_then(|file| if deep { sha256_of(file).map(Some) } else { Ok(None) });
             let wrong = match found {

@@ -30,6 +30,7 @@ mod smtp;
 mod spool;
 mod studio;
 mod tls_auth;
+mod top;
 mod velociraptor_client;
 mod velociraptor_facts;
 mod velociraptor_tools;
