@@ -21,7 +21,7 @@ use crate::plugin::registry::Plugins;
 /// A count that took longer is used again.
 const LONG: Duration = Duration::from_millis(100);
 /// For so many times as long as it took: counting a million mails must not become what the machine is busy with.
-const AGAIN: u32 = 10;
+const AGAIN: u32 = 20;
 
 /// The last count of the outbox. One counts at a time, however many ask.
 #[derive(Debug, Default)]

@@ -123,7 +123,7 @@ fn usage_mistakes_end_with_2_and_help_with_0() {
         said.check(!said.out().is_empty() && said.err().is_empty(), "help goes to standard output");
     }
     for command in
-        ["run", "demo", "check", "explain", "render", "import", "outbox", "send-test", "schema", "completions"]
+        ["run", "demo", "check", "explain", "render", "import", "outbox", "top", "send-test", "schema", "completions"]
     {
         let help = env.bewit(["--help"]).run().expect(0);
         help.check(help.out().contains(command), &format!("{command} is in the help"));

@@ -24,9 +24,11 @@ fn one_table_or_one_object_say_what_happened() {
     let sink = SmtpSink::decent().start();
     env.config(&Site::smtp(sink.port()).more(&web(listen, "")));
     let mut daemon = env.daemon();
+    wait_for_listener(listen);
     env.drop_events("a.jsonl", &many(0, 7));
     daemon.wait_for("the mails", 60.0, |_| (sink.count() == 7).then_some(()));
-    env.until_delivered();
+    // Taken by the server is not yet written down.
+    wait_until("the outbox to know it", 60.0, || env.states().iter().all(|state| state == "delivered"));
 
     let table = env.bewit(ONCE).run().expect(0).out();
     let row =
@@ -70,6 +72,7 @@ fn what_is_wrong_stands_first() {
     let (listen, relay) = (free_address(), free_address());
     env.config(&Site::smtp(relay.port()).retry("1 h").more(&web(listen, "")));
     let mut daemon = env.daemon();
+    wait_for_listener(listen);
     env.drop_events("a.jsonl", &many(0, 2));
     let table = daemon.wait_for("the server's trouble to be told", 60.0, |_| {
         let table = env.bewit(ONCE).run().expect(0).out();
