@@ -227,7 +227,7 @@ impl Exposition {
             let family = name.strip_suffix(part).and_then(|name| self.families.get(name));
             family.is_some_and(|family| family.kind == "histogram")
         };
-        self.families.get(name).is_some() || ["_bucket", "_sum", "_count"].into_iter().any(part)
+        self.families.contains_key(name) || ["_bucket", "_sum", "_count"].into_iter().any(part)
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn bytes(bytes: f64) -> String {
     format!("{} {}", digits(left), named.unwrap_or(&"B"))
 }
 
-/// A number with one digit behind the point if it is small.
+/// A number with one digit behind the point if it is small and not whole.
 pub(super) fn digits(number: f64) -> String {
-    if number >= 9.95 || number == 0.0 { format!("{number:.0}") } else { format!("{number:.1}") }
+    if number >= 9.95 || number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.1}") }
 }
