@@ -35,7 +35,7 @@ fn one_table_or_one_object_say_what_happened() {
         |first: &str| table.lines().find(|line| line.starts_with(first)).unwrap_or_else(|| panic!("{first}: {table}"));
     assert!(row("bewit ").contains(&format!(" at {listen}, up ")), "{table}");
     assert!(
-        row("judge").ends_with('7') && row("deliver").ends_with('7') && row("event to mail").ends_with('7'),
+        row("judge").ends_with('7') && row("deliver ").ends_with('7') && row("event to mail").ends_with('7'),
         "{table}"
     );
     assert!(row(&format!("127.0.0.1:{}", sink.port())).contains("up"), "{table}");
