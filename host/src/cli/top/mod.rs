@@ -25,13 +25,13 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// Watch a running daemon: rates, queue, time in steps, mail servers, plugins
 ///
-/// Reads /metrics at the address in [web] of the configuration, with its token. Live in a terminal (q or Ctrl-C ends it);
+/// Reads /metrics at the address in `[web]` of the configuration, with its token. Live in a terminal (q or Ctrl-C ends it);
 /// one table after two looks where standard output is none.
 #[derive(Debug, Args)]
 pub struct TopArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Another address than that of [web], such as a forwarded port
+    /// Another address than that of `[web]`, such as a forwarded port
     #[arg(long, value_name = "ADDRESS:PORT")]
     address: Option<SocketAddr>,
     /// Seconds between two looks
