@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use indexmap::IndexSet;
 use serde_json::value::RawValue;
 
-use super::build::showing;
+use super::locale::Locale;
 use super::view::{Layout, Table};
 use crate::event::FlowCompletion;
 use crate::event::rows::{Cell, ResultSet, Row};
@@ -55,14 +55,15 @@ pub(super) fn stock_table() -> ResultTable {
 pub(super) struct Reader<'a> {
     rule: &'a Rule,
     rows: &'a RowReader,
+    locale: &'a Locale,
     budget: usize,
     /// Whether rows were left out because the mail would have become too large.
     pub(super) cut: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(rule: &'a Rule, rows: &'a RowReader) -> Self {
-        Self { rule, rows, budget: BUDGET, cut: false }
+    pub(super) fn new(rule: &'a Rule, rows: &'a RowReader, locale: &'a Locale) -> Self {
+        Self { rule, rows, locale, budget: BUDGET, cut: false }
     }
 
     /// Whether there is no room for anything; remembered.
@@ -93,7 +94,7 @@ impl<'a> Reader<'a> {
         }
         self.cut |= reading.over;
         let left = reading.budget;
-        let table = reading.finish(source);
+        let table = reading.finish(source, self.locale);
         if table.total == 0 && table.problem.is_empty() {
             return None;
         }
@@ -170,7 +171,7 @@ impl<'a> Reading<'a> {
         self.rows.push(cells);
     }
 
-    fn finish(self, source: &str) -> Table {
+    fn finish(self, source: &str, locale: &Locale) -> Table {
         let shown = self.rows.len() as u64;
         let hidden = self.columns.len().saturating_sub(self.max_columns);
         let ellipsis = text::ELLIPSIS.to_string();
@@ -205,7 +206,7 @@ impl<'a> Reading<'a> {
             rows,
             hidden_columns: hidden as u64,
             total: self.total,
-            showing: showing(shown, self.total),
+            showing: locale.showing("showing_rows", shown, self.total),
             problem,
             ..Table::default()
         }

@@ -10,6 +10,7 @@ mod raw;
 mod raw_plugin;
 mod raw_rule;
 mod resolve;
+mod resolve_locale;
 mod resolve_plugin;
 mod resolve_rule;
 mod resolve_smtp;
@@ -54,6 +55,8 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Folder of the site's own templates.
     pub templates: Option<PathBuf>,
+    /// `[locale]`
+    pub locale: LocaleConfig,
     /// `[web] listen`
     pub web: Option<SocketAddr>,
     /// `[plugins.NAME]`, in file order, names unique. Every plugin that a rule names is there.
@@ -217,6 +220,27 @@ pub struct HttpConfig {
     pub token: Secret,
     /// Bytes of one request.
     pub max_body: u64,
+}
+
+/// `[locale]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocaleConfig {
+    /// Language of mails whose rule names none.
+    pub language: String,
+    /// Zone of all times in mails.
+    pub time_zone: jiff::tz::TimeZone,
+    /// How they are written (strftime), proved; `None`: RFC 3339.
+    pub date_format: Option<String>,
+}
+
+impl Default for LocaleConfig {
+    fn default() -> Self {
+        Self {
+            language: crate::compose::language::ENGLISH.to_owned(),
+            time_zone: jiff::tz::TimeZone::UTC,
+            date_format: None,
+        }
+    }
 }
 
 /// `[velociraptor]`

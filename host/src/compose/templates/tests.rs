@@ -1,4 +1,5 @@
 use super::*;
+use crate::compose::samples;
 use crate::compose::view::View;
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -21,7 +22,11 @@ fn first_error(files: &[(&str, &str)]) -> TemplateError {
 fn the_stock_templates_pass_their_own_proof() {
     let templates = Templates::load(None, &[STOCK_SET]).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let mut errors = Vec::new();
-    templates.site.prove(STOCK_SET, true, &mut errors);
+    for language in ["en", "de"] {
+        for set in [STOCK_SET, DIGEST_SET] {
+            templates.site.prove(set, language, true, &mut errors);
+        }
+    }
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(samples::shipped().len(), crate::event::samples().len());
     for view in samples::views().iter().chain(samples::shipped()) {
