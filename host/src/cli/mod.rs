@@ -16,6 +16,7 @@ pub mod render;
 pub mod run;
 pub mod schema;
 pub mod send_test;
+pub mod template;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ pub enum Command {
     Outbox(outbox::OutboxArgs),
     Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
+    Template(template::TemplateArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -119,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Outbox(args) => outbox::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),
+        Command::Template(args) => template::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => completions::man(args),

@@ -213,7 +213,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-pub(super) fn layout(columns: &[String], rows: &[Vec<String>]) -> Layout {
+pub(in crate::compose) fn layout(columns: &[String], rows: &[Vec<String>]) -> Layout {
     let long = |cell: &String| cell.contains('\n') || cell.chars().nth(LONG_CELL).is_some();
     if rows.len() == 1 || rows.iter().flatten().any(long) {
         return Layout::Record;

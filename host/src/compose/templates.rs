@@ -14,6 +14,7 @@ mod engine;
 mod filters;
 mod folder;
 pub(super) mod lint;
+mod own;
 mod plain;
 mod scan;
 mod speech;
@@ -48,6 +49,9 @@ pub const STOCK: &[(&str, &str)] = &[
     ("_collection.txt.j2", include_str!("../../../templates/_collection.txt.j2")),
     ("_facts.html.j2", include_str!("../../../templates/_facts.html.j2")),
     ("_layout.html.j2", include_str!("../../../templates/_layout.html.j2")),
+    ("_layout.txt.j2", include_str!("../../../templates/_layout.txt.j2")),
+    ("_macros.html.j2", include_str!("../../../templates/_macros.html.j2")),
+    ("_macros.txt.j2", include_str!("../../../templates/_macros.txt.j2")),
     ("_style.html.j2", include_str!("../../../templates/_style.html.j2")),
     ("_table.html.j2", include_str!("../../../templates/_table.html.j2")),
     ("digest.html.j2", include_str!("../../../templates/digest.html.j2")),
@@ -94,6 +98,17 @@ pub struct Templates {
     /// Of mails whose rule names none.
     language: String,
     remarks: Vec<TemplateError>,
+}
+
+/// Templates and catalogues by file name.
+#[derive(Debug)]
+pub struct Listed {
+    /// All of them, the stock ones too.
+    pub files: BTreeSet<String>,
+    /// Those that the site's folder has.
+    pub own: BTreeSet<String>,
+    /// What is wrong.
+    pub errors: Vec<TemplateError>,
 }
 
 /// What is wrong with a template, and where.
@@ -165,6 +180,24 @@ impl Templates {
             }
         }
         if errors.is_empty() { Ok(templates) } else { Err(errors) }
+    }
+
+    /// What there is, broken or not. The sets named are proved as [`Templates::localized`] does it, and so is every other
+    /// set that is whole.
+    #[must_use]
+    pub fn list(folder: Option<&Path>, sets: &[&str], locale: &LocaleConfig, languages: &[&str]) -> Listed {
+        // What cannot be read is told once, by the proof below.
+        let read = folder.map(|folder| folder::read(folder, &mut Vec::new())).unwrap_or_default();
+        let own: BTreeSet<String> =
+            read.templates.into_keys().chain(read.languages.keys().map(|name| language::file(name))).collect();
+        let stock = STOCK.iter().map(|(name, _)| (*name).to_owned());
+        let spoken = language::STOCK.iter().map(|(name, _)| language::file(name));
+        let files: BTreeSet<String> = stock.chain(spoken).chain(own.iter().cloned()).collect();
+        let whole = files.iter().filter_map(|name| name.strip_suffix(".subject.j2"));
+        let whole = whole.filter(|set| Slot::ALL.iter().all(|slot| files.contains(&slot.file(set))));
+        let sets: Vec<&str> = sets.iter().copied().chain(whole).collect();
+        let errors = Self::localized(folder, &sets, locale, languages).err().unwrap_or_default();
+        Listed { files, own, errors }
     }
 
     /// Compiles without proof.

@@ -25,4 +25,5 @@ mod rules;
 mod sandbox;
 mod smtp;
 mod spool;
+mod templates;
 mod tls_auth;

@@ -7,7 +7,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 
-use super::{DIGEST_SET, Slot, TemplateError, context, filters, lint, scan, speech};
+use super::{DIGEST_SET, Slot, TemplateError, context, filters, lint, own, scan, speech};
 use crate::compose::locale::Locale;
 use crate::compose::samples;
 
@@ -251,6 +251,7 @@ fn environment(html: bool) -> Environment<'static> {
     environment.set_debug(true);
     environment.remove_global("debug");
     filters::add(&mut environment, html);
+    own::add(&mut environment);
     environment
 }
 

@@ -29,7 +29,7 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool, locale: &L
     let own = locale.clone();
     environment.add_filter("duration", move |value: Value, unit: Option<String>| {
         if value.is_undefined() {
-            return Err(Error::from(ErrorKind::UndefinedError));
+            return Err(unknown("duration"));
         }
         if value.is_none() {
             return Ok(String::new());
@@ -120,10 +120,15 @@ fn said(locale: &Locale, html: bool, key: &str, values: &Kwargs) -> Result<Value
     Ok(if markup { Value::from_safe_string(out) } else { Value::from(out) })
 }
 
+/// A filter's own word for a name that does not exist: the place that is known is the filter's.
+fn unknown(filter: &str) -> Error {
+    refuse(&format!("what `{filter}` is given is not known here"))
+}
+
 /// A whole number; `None` for `none`.
 fn number(value: &Value, filter: &str) -> Result<Option<i128>, Error> {
     match value.kind() {
-        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::Undefined => Err(unknown(filter)),
         ValueKind::None => Ok(None),
         _ => i128::try_from(value.clone()).map(Some).map_err(|_| refuse(&format!("`{filter}` is for a whole number"))),
     }
@@ -132,7 +137,7 @@ fn number(value: &Value, filter: &str) -> Result<Option<i128>, Error> {
 /// A moment: a number whose size tells its unit, or ISO 8601; `None` for `none` and for zero.
 fn moment(value: &Value, filter: &str) -> Result<Option<Moment>, Error> {
     match value.kind() {
-        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::Undefined => Err(unknown(filter)),
         ValueKind::None => Ok(None),
         ValueKind::Number => match i64::try_from(value.clone()) {
             Ok(number) => Ok(Moment::from_epoch(number)),
