@@ -2,7 +2,7 @@
 //! and stops them.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +16,29 @@ use tokio::task::JoinSet;
 use crate::config::{Config, OnAmbiguous, Transport};
 use crate::delivery::{self, Summary, Until};
 use crate::digests;
-use crate::intake::{Accept, Mode, http, spool, stdin};
+use crate::facts::live::Live;
+use crate::intake::{Accept, Counts, Mode, http, spool, stdin, velociraptor};
 use crate::outbox::{Outbox, OutboxError};
 use crate::pipeline::{Observer, Pipeline};
 use crate::postponed;
-use crate::reload::Reloader;
+use crate::publish::Publisher;
+use crate::reload::{News, Reloader};
 use crate::snapshot::{Current, Snapshot};
+use crate::velociraptor::client::Client;
+use crate::web;
+use crate::web::studio::{Events, Samples, Spool};
 
 /// How often finished mails older than `retention` are removed.
 const SWEEP: Duration = Duration::from_secs(3600);
+
+/// A server to ask for facts; rows on their way lie beside the outbox.
+fn ask(api_config: &Path, database: &Path) -> std::io::Result<Live> {
+    let mut folder = database.as_os_str().to_owned();
+    folder.push(".asked");
+    let live = Live::new(Client::new(api_config.to_owned()), folder.into());
+    live.clear()?;
+    Ok(live)
+}
 
 /// Everything that runs, built and connected, not yet started.
 pub struct App {
@@ -32,6 +46,7 @@ pub struct App {
     current: Current,
     outbox: Outbox,
     pipeline: Arc<Pipeline>,
+    live: Option<Live>,
     stdin: bool,
 }
 
@@ -49,8 +64,12 @@ impl App {
         let hold = matches!(&config.transport, Transport::Smtp(smtp) if smtp.on_ambiguous == OnAmbiguous::Hold);
         let outbox = Outbox::open(&config.outbox, config.retry.clone(), hold).await?;
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));
-        let pipeline = Arc::new(Pipeline::new(Arc::clone(&current), outbox.clone(), observer));
-        Ok(Self { config_file, current, outbox, pipeline, stdin: false })
+        let live = match &current.load().config.velociraptor {
+            Some(server) => Some(ask(&server.api_config, outbox.path())?),
+            None => None,
+        };
+        let pipeline = Pipeline::new(Arc::clone(&current), outbox.clone(), observer).with_live(live.clone());
+        Ok(Self { config_file, current, outbox, pipeline: Arc::new(pipeline), live, stdin: false })
     }
 
     /// Whether standard input is an intake, too.
@@ -65,6 +84,12 @@ impl App {
         Arc::<Pipeline>::clone(&self.pipeline)
     }
 
+    /// The snapshot in force.
+    #[must_use]
+    pub fn current(&self) -> Current {
+        Arc::clone(&self.current)
+    }
+
     /// Judges again what is due, takes what waits in the spool and on standard input, sends what is due, ends. Retries are
     /// not waited for.
     ///
@@ -72,7 +97,7 @@ impl App {
     /// When the outbox or an intake fails.
     pub async fn once(self) -> anyhow::Result<Once> {
         let config = self.config();
-        postponed::flush(&self.current, &self.outbox, Timestamp::now()).await?;
+        postponed::flush(&self.current, &self.outbox, self.live.as_ref(), Timestamp::now()).await?;
         let mut taken = match &config.spool {
             Some(spool) => {
                 spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?
@@ -82,6 +107,25 @@ impl App {
         if self.stdin {
             taken.lines.add(stdin::run(&config.limits, self.pipeline(), None, Mode::Once).await?);
         }
+        if let Some(server) = config.velociraptor.as_ref().filter(|server| server.watch) {
+            let state = velociraptor::State::default();
+            let counts = velociraptor::run(server, &config.limits, self.pipeline(), state, Mode::Once).await;
+            taken.lines.add(counts.context("velociraptor")?);
+        }
+        self.sent(taken).await
+    }
+
+    /// Sends what is due, also what was handed to [`App::pipeline`] before, as [`App::once`] does; takes nothing.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn drain(self, lines: Counts) -> anyhow::Result<Once> {
+        postponed::flush(&self.current, &self.outbox, self.live.as_ref(), Timestamp::now()).await?;
+        self.sent(spool::Summary { lines, ..spool::Summary::default() }).await
+    }
+
+    async fn sent(self, taken: spool::Summary) -> anyhow::Result<Once> {
+        let config = self.config();
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
         let sent = delivery::run(
             self.outbox.clone(),
@@ -90,6 +134,9 @@ impl App {
             Until::Drained,
         )
         .await?;
+        if let Some(publisher) = self.publisher(&velociraptor::State::default()) {
+            publisher.once().await?;
+        }
         self.outbox.sweep(Timestamp::now()).await?;
         let census = self.outbox.census().await?;
         self.outbox.close().await;
@@ -107,18 +154,19 @@ impl App {
         let mut parts = Parts::default();
 
         let (hangup, hangups) = mpsc::channel(1);
-        let generations = match &self.config_file {
+        let (generations, news) = match &self.config_file {
             Some(file) => {
                 let reloader = Reloader::new(file.clone(), Arc::clone(&self.current));
                 let generations = reloader.generations();
                 let stops = intake_stops.clone();
+                let news = reloader.news();
                 parts.spawn("reload", async move {
                     reloader.run(hangups, stops).await;
                     Ok(())
                 });
-                generations
+                (generations, news)
             }
-            None => watch::channel(0).1,
+            None => (watch::channel(0).1, watch::channel(News::default()).1),
         };
         if let Some(spool) = config.spool.clone() {
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
@@ -142,28 +190,49 @@ impl App {
             let (pipeline, limits, stops) = (self.pipeline(), config.limits, intake_stops.clone());
             parts.spawn("http", async move { server.run(&limits, pipeline, stops).await.context("intake.http") });
         }
-        if let Some(listen) = config.web {
-            let server = crate::web::Server::bind(listen).await.with_context(|| format!("web: {listen}"))?;
-            let (outbox, current, stops) = (self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone());
-            parts.spawn("web", async move { server.run(outbox, current, stops).await.context("web") });
+        let watched = velociraptor::State::default();
+        if let Some(server) = config.velociraptor.clone().filter(|server| server.watch) {
+            let (pipeline, limits, state) = (self.pipeline(), config.limits, watched.clone());
+            let stops = intake_stops.clone();
+            parts.spawn("velociraptor", async move {
+                velociraptor::run(&server, &limits, pipeline, state, Mode::Watch(stops))
+                    .await
+                    .context("velociraptor")?;
+                Ok(())
+            });
+        }
+        if let Some(publisher) = self.publisher(&watched) {
+            let stops = rest_stops.clone();
+            parts.spawn("publish", async move { publisher.run(stops).await.context("velociraptor.publish") });
+        }
+        if let Some(web) = &config.web {
+            let server = web::Server::bind(web).await.with_context(|| format!("web: {}", web.listen))?;
+            let current = Arc::clone(&self.current);
+            let events: Vec<Arc<dyn Events>> = vec![Arc::new(Spool::new(Arc::clone(&current))), Arc::new(Samples)];
+            let daemon = web::Daemon { outbox: self.outbox.clone(), watched, live: self.live.clone() };
+            let site = web::Site { current, news, events, daemon: Some(daemon) };
+            let stops = rest_stops.clone();
+            parts.spawn("web", async move { server.run(site, stops).await.context("web") });
         }
         parts.spawn(
             "delivery",
             deliver(self.outbox.clone(), Arc::clone(&self.current), generations, rest_stops.clone()),
         );
         parts.spawn("digests", gather(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
-        parts.spawn("postponed", judge_again(self.outbox.clone(), Arc::clone(&self.current), rest_stops.clone()));
+        let (outbox, current, live) = (self.outbox.clone(), Arc::clone(&self.current), self.live.clone());
+        parts.spawn("postponed", judge_again(outbox, current, live, rest_stops.clone()));
         parts.spawn("retention", sweep(self.outbox.clone(), rest_stops.clone()));
         tracing::info!(
             rules = config.rules.len(),
             spool = config.spool.as_ref().map(|spool| spool.path.display().to_string()),
             http = config.http.as_ref().map(|http| http.listen.to_string()),
+            velociraptor = config.velociraptor.as_ref().map(|server| server.api_config.display().to_string()),
             "bewit is running"
         );
 
         let failure = parts.until_stopped(hangup).await;
         stop_intake.send_replace(true);
-        parts.wait_for(&["reload", "spool", "stdin", "http"]).await;
+        parts.wait_for(&["reload", "spool", "stdin", "http", "velociraptor"]).await;
         stop_rest.send_replace(true);
         let late = parts.wait_for_all().await;
         self.outbox.close().await;
@@ -174,6 +243,13 @@ impl App {
                 Ok(())
             }
         }
+    }
+
+    /// Who writes notifications back, if somebody is to.
+    fn publisher(&self, state: &velociraptor::State) -> Option<Publisher> {
+        let server = self.config().velociraptor?;
+        let (artifact, outbox) = (server.publish?, self.outbox.clone());
+        Some(Publisher { api_config: server.api_config, artifact, outbox, state: state.clone() })
     }
 
     fn config(&self) -> Config {
@@ -188,7 +264,7 @@ pub struct Once {
     pub taken: spool::Summary,
     /// By delivery.
     pub sent: Summary,
-    /// Recipients that are deferred or held now, and judgements that a plugin has put off, also those of earlier passes.
+    /// Recipients that are deferred or held now, and judgements that were put off, also those of earlier passes.
     pub waiting: u64,
 }
 
@@ -328,8 +404,13 @@ async fn gather(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool
     }
 }
 
-/// Judges again what a plugin has put off, as it falls due.
-async fn judge_again(outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+/// Judges again what was put off, as it falls due.
+async fn judge_again(
+    outbox: Outbox,
+    current: Current,
+    live: Option<Live>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     const TICK: Duration = Duration::from_secs(1);
     let mut full = false;
     loop {
@@ -340,7 +421,7 @@ async fn judge_again(outbox: Outbox, current: Current, mut stop: watch::Receiver
         let flushed = tokio::select! {
             // Between two of them: what is not stored is still due at the next start.
             () = stopped(&mut stop) => return Ok(()),
-            flushed = postponed::flush(&current, &outbox, Timestamp::now()) => flushed,
+            flushed = postponed::flush(&current, &outbox, live.as_ref(), Timestamp::now()) => flushed,
         };
         match flushed {
             Ok(_) => full = false,

@@ -2,7 +2,7 @@
 //! know, writes the mail, and does not let go of it until a mail server has taken it.
 //!
 //! ```text
-//! intake ─▶ decide ─▶ gather ─▶ compose ─▶ commit ─▶ deliver ─▶ record
+//! intake ─▶ examine ─▶ gather ─▶ decide ─▶ judge ─▶ compose ─▶ commit ─▶ deliver ─▶ record
 //! ```
 //!
 //! Data flows in that direction only. [`event`] and [`rule`] are pure; [`compose`] reads result rows and writes
@@ -21,17 +21,21 @@ pub mod facts;
 pub mod fault;
 pub mod findings;
 pub mod fragment;
+mod guests;
 pub mod intake;
 pub mod judge;
+pub mod lint;
 pub mod mail;
 pub mod outbox;
 pub mod pipeline;
 pub mod plugin;
 pub mod postponed;
+pub mod publish;
 pub mod reload;
 pub mod rule;
 pub mod snapshot;
 pub mod text;
+mod token;
 pub mod velociraptor;
 pub mod watch;
 pub mod web;

@@ -1,4 +1,4 @@
-//! The way of an event between intake and outbox: examine, judge, compose, commit. One direction, no step back.
+//! The way of an event between intake and outbox: examine, gather, judge, compose, commit. One direction, no step back.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::blob::{BlobStore, hex};
+use crate::compose::links::Root;
 use crate::compose::{self, ComposeError, Composer, Draft};
 use crate::event::line::LineLimits;
 use crate::event::{self, EventKey, FlowCompletion};
 use crate::facts::RowReader;
+use crate::facts::live::{Gathered as Facts, Lack, Live, Request, Standing};
 use crate::fault;
 use crate::intake::{Accept, Batch, Fate, Line};
 use crate::judge::{self, Postponed};
@@ -22,7 +24,7 @@ use crate::outbox::{
     Accepted, Content, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
 };
 use crate::plugin::Ask;
-use crate::rule::{Decision, Rule, Throttle, TraceEntry, Verdict};
+use crate::rule::{Decision, Rule, Throttle, TraceEntry, TraceVerdict, Verdict};
 use crate::snapshot::{Current, Snapshot};
 use crate::text::one_line;
 
@@ -34,14 +36,18 @@ pub struct Pipeline {
     current: Current,
     outbox: Outbox,
     observer: Option<Observer>,
+    live: Option<Live>,
 }
+
+/// Lines that are judged together where a server is asked for facts: so many flows' rows lie on the disk at most.
+const GROUP: usize = 16;
 
 /// A line, examined.
 enum Examined {
     Event {
         event: Box<FlowCompletion>,
         digest: String,
-        /// As it came, if a plugin may put the event off; else empty.
+        /// As it came, if the event may be put off; else empty.
         line: Vec<u8>,
     },
     Rejected {
@@ -56,39 +62,57 @@ impl Pipeline {
     /// Connects the snapshot in force to the outbox.
     #[must_use]
     pub fn new(current: Current, outbox: Outbox, observer: Option<Observer>) -> Self {
-        Self { current, outbox, observer }
+        Self { current, outbox, observer, live: None }
+    }
+
+    /// The same, with a server that is asked for what events do not carry.
+    #[must_use]
+    pub fn with_live(self, live: Option<Live>) -> Self {
+        Self { live, ..self }
     }
 
     async fn take(&self, batch: Batch) -> Result<Vec<Fate>, OutboxError> {
         self.outbox.check_space()?;
         let snapshot = self.current.load_full();
         let limits = snapshot.config.limits;
-        let Batch { source, folder, lines, position } = batch;
+        let Batch { source, folder, lines, position, keyed } = batch;
 
         let plugins = snapshot.config.rules.iter().any(|rule| !rule.filters.is_empty() || !rule.renderers.is_empty());
+        let keep = plugins || self.live.is_some();
         let examined = on_blocking_thread(move || {
-            lines.into_iter().map(|line| examine(line, &limits, plugins)).collect::<Vec<_>>()
+            lines.into_iter().map(|line| examine(line, &limits, keep, keyed)).collect::<Vec<_>>()
         })
         .await?;
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
         let known = if keys.is_empty() { HashSet::new() } else { self.outbox.known(&keys).await? };
         let fates: Vec<Option<Fate>> = examined.iter().map(Examined::fate).collect();
 
-        let blobs = self.outbox.blobs().clone();
-        let observer = self.observer.clone();
+        let known = Arc::new(known);
+        let rows = RowReader::new(folder);
         let now = Timestamp::now();
-        let accepted = on_blocking_thread(move || {
-            let rows = RowReader::new(folder);
-            let ground = Ground { snapshot: &snapshot, plugins: &*snapshot.plugins, rows: &rows, blobs: &blobs, now };
-            examined
-                .into_iter()
-                .map(|line| {
-                    let content = judge(line, &known, &ground, observer.as_ref())?;
-                    Ok(Accepted { source: source.clone(), content })
-                })
-                .collect::<Result<Vec<_>, OutboxError>>()
-        })
-        .await??;
+        let mut accepted = Vec::with_capacity(examined.len());
+        let mut left = examined.into_iter();
+        loop {
+            let size = if self.live.is_some() { GROUP } else { usize::MAX };
+            let group: Vec<Examined> = left.by_ref().take(size).collect();
+            if group.is_empty() {
+                break;
+            }
+            let facts = match &self.live {
+                Some(live) => self.gather(live, &snapshot, &group, &known, &rows).await?,
+                None => Vec::new(),
+            };
+            let (snapshot, known, rows) = (Arc::clone(&snapshot), Arc::clone(&known), rows.clone());
+            let (blobs, observer) = (self.outbox.blobs().clone(), self.observer.clone());
+            let judged = on_blocking_thread(move || {
+                let ground = Ground::new(&snapshot, &rows, &blobs, now);
+                let facts = facts.into_iter().chain(std::iter::repeat_with(|| None));
+                let judge = |(line, facts)| judge(line, facts, &known, &ground, observer.as_ref());
+                group.into_iter().zip(facts).map(judge).collect::<Result<Vec<_>, OutboxError>>()
+            })
+            .await??;
+            accepted.extend(judged.into_iter().map(|content| Accepted { source: source.clone(), content }));
+        }
 
         let receipts = self.outbox.accept(accepted, position, now).await?;
         fault::point("before_ack");
@@ -103,6 +127,46 @@ impl Pipeline {
             })
             .collect())
     }
+
+    /// What each event of a group lacks, a few of them at a time.
+    async fn gather(
+        &self,
+        live: &Live,
+        snapshot: &Snapshot,
+        group: &[Examined],
+        known: &HashSet<EventKey>,
+        rows: &RowReader,
+    ) -> Result<Vec<Option<Facts>>, OutboxError> {
+        let rules: Vec<&Rule> = snapshot.config.rules.iter().collect();
+        let each = group.iter().map(|line| async {
+            match line {
+                Examined::Event { event, .. } if !known.contains(&event.key) => {
+                    gathered(live, snapshot, &rules, event, rows, true).await.map(Some)
+                }
+                _ => Ok(None),
+            }
+        });
+        let all = futures_util::future::join_all(each).await;
+        let refused = |error| refused(error, self.outbox.blobs(), snapshot.config.outbox.min_free);
+        all.into_iter().map(|one| one.map_err(refused)).collect()
+    }
+}
+
+/// Asks a server for what these rules need of an event and it does not carry; also for what their mails show, if they are
+/// to be written.
+pub(crate) async fn gathered(
+    live: &Live,
+    snapshot: &Snapshot,
+    rules: &[&Rule],
+    event: &FlowCompletion,
+    rows: &RowReader,
+    mail: bool,
+) -> io::Result<Facts> {
+    let reads_rows = |plugin: &str| snapshot.plugins.reads_rows(plugin);
+    let config = &snapshot.config;
+    let (limits, reads_rows) = (&config.limits, &reads_rows);
+    let links = mail && config.base_url.is_none();
+    live.gather(&Request { rules, event, rows, limits, reads_rows, mail, links }).await
 }
 
 impl Accept for Pipeline {
@@ -144,7 +208,7 @@ impl Examined {
     }
 }
 
-fn examine(line: Line, limits: &LineLimits, keep: bool) -> Examined {
+fn examine(line: Line, limits: &LineLimits, keep: bool, keyed: bool) -> Examined {
     let bytes = match line.content {
         Ok(bytes) => bytes,
         Err(refused) => {
@@ -158,7 +222,10 @@ fn examine(line: Line, limits: &LineLimits, keep: bool) -> Examined {
     };
     let digest = hex(&Sha256::digest(&bytes));
     match event::read(&bytes, limits) {
-        Ok(event) => Examined::Event { event: Box::new(event), digest, line: if keep { bytes } else { Vec::new() } },
+        Ok(event) => {
+            let digest = if keyed { of_key(&event.key) } else { digest };
+            Examined::Event { event: Box::new(event), digest, line: if keep { bytes } else { Vec::new() } }
+        }
         Err(error) => {
             let reason = error.to_string();
             Examined::Rejected { offset: line.offset, length: bytes.len() as u64, digest, reason }
@@ -166,8 +233,15 @@ fn examine(line: Line, limits: &LineLimits, keep: bool) -> Examined {
     }
 }
 
+/// What stands for the body of an event whose key says all about it.
+fn of_key(key: &EventKey) -> String {
+    let EventKey { org_id, client_id, flow_id, timestamp } = key;
+    hex(&Sha256::digest(format!("key {org_id:?} {client_id:?} {flow_id:?} {timestamp}")))
+}
+
 fn judge(
     line: Examined,
+    facts: Option<Facts>,
     known: &HashSet<EventKey>,
     ground: &Ground<'_>,
     observer: Option<&Observer>,
@@ -180,8 +254,11 @@ fn judge(
         }
         Examined::Event { event, digest, line } => {
             let (mut outcomes, mut rules) = (Vec::new(), Vec::new());
-            for rule in &ground.snapshot.config.rules {
-                match outcome(ground, rule, &event)? {
+            let whole = facts.as_ref().and_then(|facts| facts.event.as_deref()).unwrap_or(&event);
+            let ground = facts.as_ref().map_or(*ground, |facts| ground.with(facts));
+            for (at, rule) in ground.snapshot.config.rules.iter().enumerate() {
+                let standing = facts.as_ref().and_then(|facts| facts.standing.get(at));
+                match outcome(&ground, rule, whole, standing)? {
                     Judged::Decided(outcome) => outcomes.push(*outcome),
                     Judged::PutOff(put_off) if line.len() > LINE_LIMIT => {
                         let reason = format!("{}; the event is too large to be kept and judged again", put_off.reason);
@@ -191,7 +268,7 @@ fn judge(
                 }
             }
             if let Some(observer) = observer {
-                observer(&event, &outcomes);
+                observer(whole, &outcomes);
             }
             let held = if rules.is_empty() {
                 None
@@ -205,6 +282,7 @@ fn judge(
 }
 
 /// What judging an event needs beside the rule and the event.
+#[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
     /// Rules and templates in force.
     pub(crate) snapshot: &'a Snapshot,
@@ -214,8 +292,22 @@ pub(crate) struct Ground<'a> {
     pub(crate) rows: &'a RowReader,
     /// Where attachments go.
     pub(crate) blobs: &'a BlobStore,
+    /// Where links lead, if the configuration does not say.
+    pub(crate) links: Option<Root<'a>>,
     /// The time.
     pub(crate) now: Timestamp,
+}
+
+impl<'a> Ground<'a> {
+    /// For events that carry all that is known of them.
+    pub(crate) fn new(snapshot: &'a Snapshot, rows: &'a RowReader, blobs: &'a BlobStore, now: Timestamp) -> Self {
+        Self { snapshot, plugins: &*snapshot.plugins, rows, blobs, links: None, now }
+    }
+
+    /// The same, with what was asked for an event.
+    pub(crate) fn with(self, facts: &'a Facts) -> Self {
+        Self { rows: &facts.rows, links: facts.links.as_deref().map(Root::from), ..self }
+    }
 }
 
 impl Ground<'_> {
@@ -224,11 +316,28 @@ impl Ground<'_> {
     }
 }
 
-/// What one rule makes of one event: the decision and, if it is to notify, the finished mails; or a plugin has put it off.
+/// What one rule makes of one event, as far as it can be judged: the decision and, if it is to notify, the finished mails;
+/// or it is put off, by a plugin or because facts cannot be had now.
 ///
 /// A mail that cannot be written is a decision of its own, recorded with the reason, and so is whatever breaks down on
 /// the way; a disk that refuses is not: the line is not taken, and comes again.
-pub(crate) fn outcome(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Judged, OutboxError> {
+pub(crate) fn outcome(
+    ground: &Ground<'_>,
+    rule: &Rule,
+    event: &FlowCompletion,
+    standing: Option<&Standing>,
+) -> Result<Judged, OutboxError> {
+    match standing {
+        None | Some(Standing::Ready) => {}
+        Some(Standing::Waits(lack)) => {
+            let reason = one_line(&lack.reason);
+            tracing::info!(event = %event.key, rule = rule.name, reason, "the judgement is put off");
+            return Ok(Judged::PutOff(lacking(rule, lack)));
+        }
+        Some(Standing::NoRecord) => {
+            return Ok(Judged::Decided(Box::new(finished(rule, event, no_record(), None, ground.now))));
+        }
+    }
     let judged = catch_unwind(AssertUnwindSafe(|| judged(ground, rule, event)));
     let judged = judged.unwrap_or_else(|_| {
         let decision = error(ComposeError::Bug.to_string(), Vec::new());
@@ -249,7 +358,7 @@ pub(crate) fn outcome(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) 
 }
 
 fn judged(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Judged, OutboxError> {
-    let &Ground { snapshot, plugins, rows, blobs, now } = ground;
+    let &Ground { snapshot, plugins, rows, blobs, links, now } = ground;
     let mut decision = match judge::judge(rule, event, rows, now, plugins) {
         Ok(decision) => decision,
         Err(postponed) => return Ok(Judged::PutOff(put_off(rule, postponed))),
@@ -257,7 +366,8 @@ fn judged(ground: &Ground<'_>, rule: &Rule, event: &FlowCompletion) -> Result<Ju
     if decision.decision != Verdict::Notify {
         return Ok(Judged::Decided(Box::new(finished(rule, event, decision, None, now))));
     }
-    let composer = Composer { plugins, ..snapshot.composer() };
+    let composer = snapshot.composer();
+    let composer = Composer { plugins, links: composer.links.or(links), ..composer };
     let draft = guarded(|| composer.draft(rule, event, &decision, rows, blobs, now)).or_else(|error| match error {
         error @ (ComposeError::Io(_) | ComposeError::Postponed(_)) => Err(error),
         error => {
@@ -287,7 +397,22 @@ fn error(reason: String, trace: Vec<TraceEntry>) -> Decision {
 
 fn put_off(rule: &Rule, postponed: Postponed) -> PutOff {
     let reason = postponed.reason();
-    PutOff { rule: rule.name.clone(), reason, again: postponed.trouble.again, trace: postponed.trace }
+    PutOff { rule: rule.name.clone(), reason, counts: true, again: postponed.trouble.again, trace: postponed.trace }
+}
+
+/// Facts that cannot be had now; asking again is of use.
+pub(crate) fn lacking(rule: &Rule, lack: &Lack) -> PutOff {
+    let detail = lack.reason.clone();
+    let trace = vec![TraceEntry { filter: "facts".to_owned(), verdict: TraceVerdict::Unknown, detail }];
+    PutOff { rule: rule.name.clone(), reason: lack.reason.clone(), counts: lack.counts, again: true, trace }
+}
+
+/// What is decided on a flow that the server does not know.
+pub(crate) fn no_record() -> Decision {
+    let reason = "the server has no record of the flow".to_owned();
+    let detail = reason.clone();
+    let trace = vec![TraceEntry { filter: "facts".to_owned(), verdict: TraceVerdict::Fail, detail }];
+    Decision { decision: Verdict::Skip, reason, trace, recipients: Vec::new(), notes: Vec::new() }
 }
 
 /// A decision with the mails that a draft becomes.

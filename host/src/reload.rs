@@ -10,18 +10,34 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::compose::templates::LANGUAGES;
+use crate::config::diagnostic::Diagnostics;
 use crate::snapshot::{Current, Snapshot};
-use crate::watch::Watcher;
+use crate::watch::{Hint, Watcher};
 
 /// How often the files are looked at when no event comes.
 const POLL: Duration = Duration::from_secs(10);
 /// A set of files counts as saved when two looks this far apart see the same.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long the end of a burst of events is waited for: an author looks at a page that follows within half a second.
+const QUIET: Duration = Duration::from_millis(100);
+/// The same after an event: the watcher has already waited for the end of a burst.
+const SETTLE_AFTER_EVENT: Duration = Duration::from_millis(40);
 /// How long an author may keep saving before a look is taken anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What was refused is tried again, although no file is known to have changed, after a rest: so many times what the
 /// attempt took (compiling a plugin takes minutes at worst), and at most this long.
 const REST: (u32, Duration) = (10, Duration::from_secs(600));
+
+/// What is known of the files: what is in force, and what was wrong with the last attempt.
+#[derive(Debug, Clone, Default)]
+pub struct News {
+    /// Counted up with every change of the others.
+    pub number: u64,
+    /// Of the snapshot in force.
+    pub generation: u64,
+    /// Why what was saved last is not in force.
+    pub refused: Option<Arc<Diagnostics>>,
+}
 
 /// Watches a snapshot's files and swaps in what proves good.
 pub struct Reloader {
@@ -35,6 +51,8 @@ pub struct Reloader {
     rested: Instant,
     /// Told of each swap.
     swapped: watch::Sender<u64>,
+    /// Told of each swap and each refusal.
+    news: watch::Sender<News>,
 }
 
 impl Reloader {
@@ -44,11 +62,21 @@ impl Reloader {
         let (generation, read) = (current.load().generation, current.load().read);
         let swapped = watch::Sender::new(generation);
         let rested = Instant::now();
-        let mut reloader = Self { config_file, current, seen: String::new(), refused: None, rested, swapped };
+        let news = watch::Sender::new(News { generation, ..News::default() });
+        let mut reloader = Self { config_file, current, seen: String::new(), refused: None, rested, swapped, news };
         // Loading may have taken a while. What was saved meanwhile makes the first look a reload.
         if !reloader.has_changed_since(read) {
             reloader.seen = reloader.fingerprint();
         }
+        reloader
+    }
+
+    /// The same where the file was refused already, and something else stands in for it.
+    #[must_use]
+    pub fn refused(config_file: PathBuf, current: Current, found: Diagnostics) -> Self {
+        let mut reloader = Self::new(config_file, current);
+        reloader.refused = Some(found.to_string());
+        reloader.tell(reloader.current.load().generation, Some(Arc::new(found)));
         reloader
     }
 
@@ -58,20 +86,26 @@ impl Reloader {
         self.swapped.subscribe()
     }
 
+    /// Tells what is in force and what was refused.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
+    }
+
     /// Looks whenever something may have changed, until `stop`. `hangup` is told of each SIGHUP.
     pub async fn run(mut self, mut hangup: tokio::sync::mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
         let mut folders = self.folders();
-        let mut watcher = Watcher::new(folders.clone(), POLL).await;
+        let mut watcher = Watcher::new(folders.clone(), POLL).await.with_quiet(QUIET);
         loop {
-            let forced = tokio::select! {
-                _ = watcher.changed() => false,
-                Some(()) = hangup.recv() => true,
+            let (forced, settle) = tokio::select! {
+                hint = watcher.changed() => (false, if hint == Hint::Event { SETTLE_AFTER_EVENT } else { SETTLE }),
+                Some(()) = hangup.recv() => (true, SETTLE),
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            self.look(forced).await;
+            self.look(forced, settle).await;
             let now = self.folders();
             if now != folders {
-                watcher = Watcher::new(now.clone(), POLL).await;
+                watcher = Watcher::new(now.clone(), POLL).await.with_quiet(QUIET);
                 folders = now;
             }
         }
@@ -82,7 +116,7 @@ impl Reloader {
     }
 
     /// One look: waits until the files are the same twice, then reloads if they differ from what was last read.
-    async fn look(&mut self, forced: bool) {
+    async fn look(&mut self, forced: bool, settle: Duration) {
         let mut before = self.fingerprint();
         // What was refused may have been mended in a file that no snapshot in force knows of.
         let forced = forced || (self.refused.is_some() && Instant::now() >= self.rested);
@@ -91,8 +125,8 @@ impl Reloader {
         }
         let mut waited = Duration::ZERO;
         while waited < PATIENCE {
-            tokio::time::sleep(SETTLE).await;
-            waited += SETTLE;
+            tokio::time::sleep(settle).await;
+            waited += settle;
             let after = self.fingerprint();
             if after == before {
                 break;
@@ -128,10 +162,12 @@ impl Reloader {
                 self.current.store(Arc::new(new));
                 self.refused = None;
                 self.swapped.send_replace(generation);
+                self.tell(generation, None);
             }
-            Ok(Err(findings)) => {
-                let (in_force, findings) = (old.generation, findings.to_string());
+            Ok(Err(found)) => {
+                let (in_force, findings) = (old.generation, found.to_string());
                 if self.refused.as_ref() != Some(&findings) {
+                    self.tell(in_force, Some(Arc::new(found)));
                     tracing::error!(
                         generation = in_force,
                         "reload refused, the last good configuration stays:\n{findings}"
@@ -141,6 +177,10 @@ impl Reloader {
             }
             Err(error) => tracing::error!(%error, "reload failed, the last good configuration stays"),
         }
+    }
+
+    fn tell(&self, generation: u64, refused: Option<Arc<Diagnostics>>) {
+        self.news.send_modify(|news| *news = News { number: news.number + 1, generation, refused });
     }
 
     /// Whether a file that the snapshot was read from was written or renamed since. No system tells when a link was
@@ -216,6 +256,7 @@ fn feed(hash: &mut Sha256, file: &Path) {
 fn unreloadable(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
     let pairs = [
         ("outbox", format!("{:?}", old.config.outbox), format!("{:?}", new.config.outbox)),
+        ("velociraptor", format!("{:?}", old.config.velociraptor), format!("{:?}", new.config.velociraptor)),
         ("intake.spool", format!("{:?}", old.config.spool), format!("{:?}", new.config.spool)),
         ("intake.http", format!("{:?}", old.config.http), format!("{:?}", new.config.http)),
         ("web", format!("{:?}", old.config.web), format!("{:?}", new.config.web)),
@@ -244,14 +285,14 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50));
 
         let mut quiet = reloader(&path, Snapshot::load(&path).unwrap());
-        quiet.look(false).await;
+        quiet.look(false, SETTLE).await;
         assert_eq!(quiet.current.load().generation, 1);
 
         let snapshot = Snapshot::load(&path).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         std::fs::write(&path, CONFIG.replace("\"a\"", "\"b\"")).unwrap();
         let mut late = reloader(&path, snapshot);
-        late.look(false).await;
+        late.look(false, SETTLE).await;
         assert_eq!(late.current.load().config.rules[0].name, "b");
     }
 
@@ -263,16 +304,16 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50));
         let mut reloader = reloader(&path, Snapshot::load(&path).unwrap());
         std::fs::write(&path, "nonsense = 1\n").unwrap();
-        reloader.look(false).await;
+        reloader.look(false, SETTLE).await;
         assert!(reloader.refused.is_some());
 
         // A file that nobody watches is mended: seen after the rest, not before.
         reloader.refused = Some("other words".to_owned());
         reloader.rested = Instant::now() + REST.1;
-        reloader.look(false).await;
+        reloader.look(false, SETTLE).await;
         assert_eq!(reloader.refused.as_deref(), Some("other words"));
         reloader.rested = Instant::now();
-        reloader.look(false).await;
+        reloader.look(false, SETTLE).await;
         assert_ne!(reloader.refused.as_deref(), Some("other words"));
     }
 }

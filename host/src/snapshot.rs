@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 
 use crate::compose::Composer;
+use crate::compose::links::Root;
 use crate::compose::templates::{LANGUAGES, TemplateError, Templates};
 use crate::config::Config;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub read: SystemTime,
     /// Resolved configuration.
     pub config: Config,
+    /// How much beyond the configuration's text was looked at; a reload looks at as much.
+    pub proof: Proof,
     /// Compiled templates, proved against the shipped samples.
     pub templates: Templates,
     /// Plugins, loaded and asked who they are.
@@ -41,7 +44,44 @@ impl Snapshot {
     /// # Errors
     /// Every finding of one run, of the configuration and of the templates.
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
-        Self::read(path, None)
+        Self::read(path, Proof::Files, None)
+    }
+
+    /// The same without opening secrets: for who decides and composes, and sends nothing.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`].
+    pub fn load_offline(path: &Path) -> Result<Self, Diagnostics> {
+        Self::read(path, Proof::Text, None)
+    }
+
+    /// What stands in for a file that is refused, until it is mended, for who only looks: its own rules with the stock
+    /// templates if that is to be had, else the stock configuration. `scratch` is where the latter's folders would be.
+    ///
+    /// # Errors
+    /// When not even the stock configuration can be had, which is a bug.
+    pub fn stand_in(path: &Path, scratch: &Path) -> Result<Self, Diagnostics> {
+        let begun = SystemTime::now();
+        let own = load::load_offline(path).ok().and_then(|config| {
+            let templates = config.templates.clone();
+            let mut made = Self::build(Config { templates: None, ..config }).ok()?;
+            // The folder is looked at all the same: the mended file may be in there.
+            made.config.templates = templates;
+            Some(made)
+        });
+        let made = match own {
+            Some(made) => made,
+            None => Self::stock(scratch)?,
+        };
+        Ok(Self { proof: Proof::Text, read: begun, ..made })
+    }
+
+    /// The stock configuration; its relative folders are in `base`.
+    ///
+    /// # Errors
+    /// None, unless the shipped file is broken.
+    pub fn stock(base: &Path) -> Result<Self, Diagnostics> {
+        Self::build(load::parse(load::STOCK, "bewit.toml", base)?)
     }
 
     /// The next generation, from the same file. What has not changed of the plugins is taken over.
@@ -49,19 +89,20 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::load`].
     pub fn reload(path: &Path, before: &Self) -> Result<Self, Diagnostics> {
-        Self::read(path, Some(before))
+        Self::read(path, before.proof, Some(before))
     }
 
-    fn read(path: &Path, before: Option<&Self>) -> Result<Self, Diagnostics> {
+    fn read(path: &Path, proof: Proof, before: Option<&Self>) -> Result<Self, Diagnostics> {
         let begun = SystemTime::now();
-        let mut examined = load::examine(path, Proof::Files);
+        let mut examined = load::examine(path, proof);
         let placed = std::mem::take(&mut examined.plugins);
         let sources = examined.diagnostics.sources.clone();
         let config = examined.into_result()?;
-        Self::make(config, Some((path, &placed, begun)), before).map_err(|mut found| {
+        let made = Self::make(config, Some((path, &placed, begun)), before).map_err(|mut found| {
             found.merge(Diagnostics { findings: Vec::new(), sources });
             found
-        })
+        })?;
+        Ok(Self { proof, ..made })
     }
 
     /// Builds a snapshot from a resolved configuration.
@@ -95,7 +136,7 @@ impl Snapshot {
         match (templates, plugins) {
             (Ok(templates), Ok(plugins)) => {
                 let generation = before.map_or(1, |before| before.generation + 1);
-                Ok(Self { generation, read, config, templates, plugins: Arc::new(plugins) })
+                Ok(Self { generation, read, config, proof: Proof::Files, templates, plugins: Arc::new(plugins) })
             }
             (Err(mut found), Err(more)) => {
                 found.merge(more);
@@ -108,7 +149,12 @@ impl Snapshot {
     /// What composes with this snapshot's templates.
     #[must_use]
     pub fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, base_url: self.config.base_url.as_deref(), plugins: &*self.plugins }
+        Composer {
+            templates: &self.templates,
+            links: self.config.base_url.as_deref().map(Root::Base),
+            plugins: &*self.plugins,
+            failures: None,
+        }
     }
 
     /// Folders whose files the snapshot was read from: the configuration's, the templates' and the plugins'.

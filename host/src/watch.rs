@@ -40,6 +40,7 @@ pub enum Hint {
 #[derive(Debug)]
 pub struct Watcher {
     poll: Duration,
+    quiet: Duration,
     next_tick: Instant,
     next_arm: Option<Instant>,
     /// First and last event of the burst that is going on.
@@ -98,6 +99,7 @@ impl Watcher {
         let folders = folders.into_iter().map(|path| (path, None)).collect();
         let mut watcher = Self {
             poll,
+            quiet: QUIET,
             next_tick: Instant::now() + poll,
             next_arm: None,
             burst: None,
@@ -115,6 +117,12 @@ impl Watcher {
         watcher
     }
 
+    /// How long a burst's end is waited for, if 200 ms are too long.
+    #[must_use]
+    pub fn with_quiet(self, quiet: Duration) -> Self {
+        Self { quiet, ..self }
+    }
+
     /// Waits until it is time to look. Nothing is lost when the future is dropped.
     pub async fn changed(&mut self) -> Hint {
         loop {
@@ -122,7 +130,7 @@ impl Watcher {
                 self.burst = None;
                 return Hint::Event;
             }
-            let settled = self.burst.map(|(first, last)| (last + QUIET).min(first + BURST));
+            let settled = self.burst.map(|(first, last)| (last + self.quiet).min(first + BURST));
             tokio::select! {
                 event = next(&mut self.events) => {
                     let now = Instant::now();

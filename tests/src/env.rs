@@ -148,7 +148,7 @@ impl TestEnv {
         let child = command
             .current_dir(self.root())
             .envs(vars.iter().copied())
-            .env("BEWIT_LOG", "debug")
+            .env("BEWIT_LOG", "debug,h2=info,hyper_util=info,tower=info,rustls=info")
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)

@@ -19,6 +19,7 @@ pub mod process;
 pub mod sink;
 pub mod site;
 pub mod tools;
+pub mod velociraptor;
 pub mod wait;
 
 pub use env::{Daemon, TestEnv};

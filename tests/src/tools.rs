@@ -49,6 +49,29 @@ pub fn mailpit() -> Option<PathBuf> {
     needed(found, "Mailpit", "GOBIN=$PWD/target/peers/bin go install github.com/axllent/mailpit@v1.27.11")
 }
 
+/// A browser and what drives it.
+#[derive(Debug, Clone)]
+pub struct Browser {
+    /// Chromium.
+    pub program: PathBuf,
+    /// A file beside the `node_modules` that hold playwright-core and axe-core.
+    pub modules: PathBuf,
+}
+
+/// Chromium with playwright-core and axe-core, if they are there.
+#[must_use]
+pub fn browser() -> Option<Browser> {
+    let program = find("chromium").or_else(|| find("chromium-browser"));
+    let modules = peers().join("browser/package.json");
+    let there = find("node").is_some() && modules.with_file_name("node_modules/playwright-core").is_dir();
+    let found = program.filter(|_| there).map(|program| Browser { program, modules });
+    needed(
+        found,
+        "Chromium with playwright-core and axe-core",
+        "cargo xtask peers (or: apt-get install chromium nodejs npm)",
+    )
+}
+
 /// `strace`, if it is there and may trace.
 #[must_use]
 pub fn strace() -> Option<PathBuf> {
@@ -72,7 +95,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
 ///
 /// # Panics
 /// When the peer is missing and needed.
-fn needed(found: Option<PathBuf>, what: &str, install: &str) -> Option<PathBuf> {
+fn needed<T>(found: Option<T>, what: &str, install: &str) -> Option<T> {
     if found.is_none() {
         let required =
             ["CI", "BEWIT_NEED_PEERS"].iter().any(|name| std::env::var(name).is_ok_and(|value| value == "true"));

@@ -1,15 +1,16 @@
-//! `cargo xtask bench`: what is promised in microseconds, measured.
+//! `cargo xtask bench`: what is promised in figures, measured.
 
 use anyhow::{Result, bail};
 
 use crate::plugins;
 use crate::steps::{cargo, run, target};
+use crate::test::release_binary;
 
 /// Measures one part of the program.
 type Part = fn() -> Result<()>;
 
 /// What can be measured.
-const PARTS: &[(&str, Part)] = &[("plugins", measure_plugins)];
+const PARTS: &[(&str, Part)] = &[("plugins", measure_plugins), ("velociraptor", measure_velociraptor)];
 
 /// Measures the parts that are named, in order.
 pub(crate) fn run_all(names: &[String]) -> Result<()> {
@@ -31,4 +32,13 @@ fn measure_plugins() -> Result<()> {
         .args(["bench", "-p", "bewit", "--bench", "plugins"])
         .env("BEWIT_BENCH_PLUGINS", plugins::bench_folder())
         .env("BEWIT_BENCH_OUT", target().join("bench-plugins.json")))
+}
+
+/// From a live server's row to the accepted mail.
+fn measure_velociraptor() -> Result<()> {
+    run(cargo().args(["build", "--release", "-p", "bewit"]))?;
+    run(cargo()
+        .args(["bench", "-p", "bewit", "--bench", "velociraptor"])
+        .env("BEWIT_BIN", release_binary())
+        .env("BEWIT_BENCH_OUT", target().join("bench-velociraptor.json")))
 }

@@ -6,6 +6,7 @@ mod peers;
 mod plugins;
 mod proto;
 mod steps;
+mod support;
 mod test;
 mod tidy;
 
@@ -22,8 +23,10 @@ cargo xtask COMMAND
   plugins build the stock plugins into target/plugins; installs the compilation target they need
   proto [--check]
           make the Rust sources of host/proto/velociraptor.proto; --check: only say whether they are up to date
+  support FILE
+          make the lint's data of what mail programs support, of the caniemail.json in the npm package caniemail
   bench PART
-          measure, and print the goals beside what was reached. PART: plugins
+          measure, and print the goals beside what was reached. PART: plugins, velociraptor
   fault   build the binary with fault points, into target/fault
 ";
 
@@ -37,6 +40,9 @@ fn main() -> ExitCode {
         Some("plugins") if rest.is_empty() => plugins::build(),
         Some("proto") if rest.is_empty() => proto::write(),
         Some("proto") if *rest == ["--check"] => proto::check(),
+        Some("support") if rest.len() == 1 => {
+            support::write(rest.first().map(std::path::Path::new).unwrap_or(".".as_ref()))
+        }
         Some("bench") if !rest.is_empty() => bench::run_all(rest),
         Some("fault") if rest.is_empty() => test::build_with_faults(),
         Some("help" | "--help" | "-h") => {

@@ -18,6 +18,7 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn install() -> Result<()> {
     debian()?;
     python()?;
+    browser()?;
     mailpit()
 }
 
@@ -33,7 +34,33 @@ fn debian() -> Result<()> {
     if find("strace").is_none() {
         packages.push("strace");
     }
+    if find("chromium").is_none() && find("chromium-browser").is_none() {
+        packages.push("chromium");
+    }
+    if !works(program("node").arg("--version")) || !works(program("npm").arg("--version")) {
+        packages.extend(["nodejs", "npm"]);
+    }
     if packages.is_empty() { Ok(()) } else { apt(&packages) }
+}
+
+/// What drives the browser and judges pages: as `tests/browser/package-lock.json` has it.
+fn browser() -> Result<()> {
+    let (wanted, own) = (root().join("tests/browser"), folder().join("browser"));
+    let lock = "package-lock.json";
+    let text = fs::read_to_string(wanted.join(lock))?;
+    // npm's own record is written last.
+    let done = own.join("node_modules/.package-lock.json").is_file();
+    if done && fs::read_to_string(own.join(lock)).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    fs::create_dir_all(&own)?;
+    for name in ["package.json", lock] {
+        fs::copy(wanted.join(name), own.join(name))?;
+    }
+    // No scripts: playwright-core would not download a browser anyway, and nothing here has any.
+    run(program("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
+        .arg(&own))
 }
 
 /// Installs Debian packages, as root on Debian; elsewhere an error that names them.

@@ -14,7 +14,7 @@ fn fault_binary() -> PathBuf {
     target().join("fault/bewit")
 }
 
-fn release_binary() -> PathBuf {
+pub(crate) fn release_binary() -> PathBuf {
     target().join("release/bewit")
 }
 

@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::table::Table;
-use super::{Exit, UsageError, output};
+use super::{Exit, UsageError, output, preview};
 use crate::app::App;
-use crate::config::{Config, OnAmbiguous, SmtpConfig, Timeouts, TlsMode, Transport, load};
+use crate::config::{Config, OnAmbiguous, SmtpConfig, Timeouts, TlsMode, Transport, WebConfig, load};
 use crate::event::{FlowCompletion, samples};
 use crate::intake::{Accept, Batch, Fate, Line};
 use crate::outbox::Outcome;
@@ -18,14 +18,19 @@ use crate::pipeline::Observer;
 use crate::rule::Verdict;
 use crate::snapshot::Snapshot;
 use crate::text::one_line;
+use crate::web::Server;
+use crate::web::studio::Samples;
 
 /// Marks a folder as the demo's own, so that the mails of the last tour may be removed.
 const MARKER: &str = ".bewit-demo";
 
-/// The two-minute tour: shipped sample events become mails in a local folder
+/// Port of the studio.
+const PORT: u16 = 8026;
+
+/// The two-minute tour: shipped sample events become mails in a local folder, and the studio shows them in a browser
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// End after the summary
+    /// End after the summary, without the studio
     #[arg(long)]
     once: bool,
     /// Send to this server instead: smtp://HOST:PORT in clear, or smtps://HOST:PORT; no password
@@ -63,16 +68,34 @@ pub fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         seen.lock().unwrap_or_else(PoisonError::into_inner).extend(outcomes.iter().map(|outcome| tell(event, outcome)));
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
-    let once = runtime.block_on(async {
+    let (once, current) = runtime.block_on(async {
         let app = App::build(snapshot, None, Some(observer)).await?;
+        let current = app.current();
         take_samples(app.pipeline().as_ref()).await?;
-        app.once().await
+        anyhow::Ok((app.once().await?, current))
     })?;
 
     let told = told.lock().unwrap_or_else(PoisonError::into_inner);
     print(&told, &args, &mailbox, once.sent.delivered)?;
+    if !args.once {
+        runtime.block_on(async {
+            let server = studio().await?;
+            preview::open(&server)?;
+            preview::serve(server, current, None, vec![Arc::new(Samples)]).await
+        })?;
+    }
     let lost = once.incomplete() || told.iter().any(|t| t.verdict == Verdict::Error);
     Ok(if lost { Exit::Incomplete } else { Exit::Done })
+}
+
+/// The studio on its usual port, or on another if somebody else has it.
+async fn studio() -> anyhow::Result<Server> {
+    let web = |port| WebConfig { listen: ([127, 0, 0, 1], port).into(), token: None, hosts: Vec::new() };
+    let taken = match Server::bind(&web(PORT)).await {
+        Ok(server) => return Ok(server),
+        Err(taken) => taken,
+    };
+    Server::bind(&web(0)).await.with_context(|| format!("the studio has no port: {taken}"))
 }
 
 /// Makes the folder; removes the mails of the last tour, and nothing else.
@@ -156,7 +179,7 @@ async fn take_samples(pipeline: &dyn Accept) -> anyhow::Result<()> {
             .filter(|line| !line.trim().is_empty())
             .map(|line| Line { offset: 0, content: Ok(line.as_bytes().to_vec()) })
             .collect();
-        let batch = Batch { source: format!("sample {name}"), folder: None, lines, position: None };
+        let batch = Batch { source: format!("sample {name}"), folder: None, lines, position: None, keyed: false };
         for fate in pipeline.accept(batch).await? {
             if let Fate::Rejected(reason) = fate {
                 bail!("the shipped sample `{name}` was rejected: {reason}");

@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::facts::Server;
 use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::compose::Composer;
@@ -15,7 +16,9 @@ use crate::config::Config;
 use crate::config::load::load_offline;
 use crate::event::{FlowCompletion, NoEvent};
 use crate::facts::RowReader;
+use crate::facts::live::Standing;
 use crate::judge::{Postponed, judge};
+use crate::pipeline::no_record;
 use crate::rule::{Decision, PluginNote, Rule, TraceEntry, TraceVerdict, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::{Visible, one_line};
@@ -23,7 +26,8 @@ use crate::text::{Visible, one_line};
 /// Show the decision for each event and rule, with the trace
 ///
 /// Each rule says of each event whether it mails and to whom, and each of its filters says why or why not. Nothing is
-/// sent or stored. Lines that are no events are named on standard error; the exit code is then 1.
+/// sent or stored. A Velociraptor server that is configured is asked for facts that rules need and events do not carry.
+/// Lines that are no events are named on standard error; the exit code is then 1.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -32,6 +36,9 @@ pub struct ExplainArgs {
     /// One JSON object a line for each event and rule, instead of a text to be read
     #[arg(long)]
     pub json: bool,
+    /// Do not ask the Velociraptor server for facts that an event does not carry
+    #[arg(long)]
+    pub offline: bool,
     /// Files of events, one JSON object a line; `-` is standard input
     #[arg(required = true, value_name = "EVENTS")]
     pub events: Vec<PathBuf>,
@@ -44,17 +51,19 @@ pub struct ExplainArgs {
 pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config.config)?;
     let snapshot = Snapshot::build(config)?;
+    let server = Server::of(&snapshot.config, args.offline)?;
     let progress = Progress::start("events explained", io::stdout().is_terminal());
-    let mut work = Work {
-        rules: &snapshot.config.rules,
-        composer: snapshot.composer(),
-        json: args.json,
-        out: output::stdout(),
-        events: 0,
-        bad: 0,
-    };
+    let rules: Vec<&Rule> = snapshot.config.rules.iter().collect();
+    let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), args.json, output::stdout());
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
-        Ok(event) => work.answer(&event, &heard.rows).context("standard output"),
+        Ok(event) => match &server {
+            None => work.answer(&event, &heard.rows).context("standard output"),
+            Some(server) => {
+                let facts = server.complete(&snapshot, &rules, &event, &heard.rows, false)?;
+                let event = facts.event.as_deref().unwrap_or(&event);
+                work.answer_with(event, &facts.rows, &facts.standing).context("standard output")
+            }
+        },
         Err(error) => {
             work.refuse(&heard.place, &error);
             Ok(())
@@ -93,30 +102,48 @@ struct Answer<'a> {
     notes: &'a [PluginNote],
 }
 
-struct Work<'a, W> {
-    rules: &'a [Rule],
+/// Judges and answers.
+pub(super) struct Work<'a, W> {
+    pub(super) rules: &'a [Rule],
     composer: Composer<'a>,
     json: bool,
-    out: W,
+    pub(super) out: W,
     events: u64,
     bad: u64,
 }
 
-impl<W: Write> Work<'_, W> {
-    fn refuse(&mut self, place: &str, error: &NoEvent) {
+impl<'a, W: Write> Work<'a, W> {
+    /// Begins with nothing heard.
+    pub(super) fn new(rules: &'a [Rule], composer: Composer<'a>, json: bool, out: W) -> Self {
+        Self { rules, composer, json, out, events: 0, bad: 0 }
+    }
+
+    /// A line that is no event.
+    pub(super) fn refuse(&mut self, place: &str, error: &NoEvent) {
         self.bad += 1;
         output::note(format_args!("{place}: {}", Visible(&error.to_string())));
     }
 
-    fn answer(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
+    /// An event: what each rule says of it.
+    pub(super) fn answer(&mut self, event: &FlowCompletion, rows: &RowReader) -> io::Result<()> {
+        self.answer_with(event, rows, &[])
+    }
+
+    /// An event with what a server has added to it; `standing` says what each rule can do with that.
+    pub(super) fn answer_with(
+        &mut self,
+        event: &FlowCompletion,
+        rows: &RowReader,
+        standing: &[Standing],
+    ) -> io::Result<()> {
         self.events += 1;
         let key = event.key.to_string();
         if !self.json {
             let gap = if self.events == 1 { "" } else { "\n" };
             writeln!(self.out, "{gap}{}", Visible(&key))?;
         }
-        for rule in self.rules {
-            let (decision, subject) = self.decide(rule, event, rows);
+        for (at, rule) in self.rules.iter().enumerate() {
+            let (decision, subject) = self.decide(rule, event, rows, standing.get(at));
             if self.json {
                 let answer = Answer {
                     event: &key,
@@ -138,7 +165,16 @@ impl<W: Write> Work<'_, W> {
     }
 
     /// The decision, and the subject of the mail that is due.
-    fn decide(&self, rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> (Decision, Option<String>) {
+    pub(super) fn decide(
+        &self,
+        rule: &Rule,
+        event: &FlowCompletion,
+        rows: &RowReader,
+        standing: Option<&Standing>,
+    ) -> (Decision, Option<String>) {
+        if standing == Some(&Standing::NoRecord) {
+            return (no_record(), None);
+        }
         let judged = judge(rule, event, rows, Timestamp::now(), self.composer.plugins);
         let mut decision = judged.unwrap_or_else(Postponed::into_decision);
         if decision.decision != Verdict::Notify {
@@ -156,7 +192,8 @@ impl<W: Write> Work<'_, W> {
         }
     }
 
-    fn finish(mut self) -> anyhow::Result<Exit> {
+    /// Whether every line was an event.
+    pub(super) fn finish(mut self) -> anyhow::Result<Exit> {
         self.out.flush().context("standard output")?;
         if self.bad == 0 {
             return Ok(Exit::Done);

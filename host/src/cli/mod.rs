@@ -8,14 +8,19 @@ pub mod completions;
 pub mod demo;
 mod events;
 pub mod explain;
+mod facts;
 pub mod import;
 pub mod outbox;
 pub mod plugin;
+pub mod preview;
+mod probe;
 mod progress;
 pub mod render;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod send_test;
+mod server;
 pub mod template;
 
 use std::path::PathBuf;
@@ -63,7 +68,9 @@ pub enum Command {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Render(render::RenderArgs),
+    Preview(preview::PreviewArgs),
     Import(import::ImportArgs),
+    Replay(replay::ReplayArgs),
     Outbox(outbox::OutboxArgs),
     Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
@@ -117,7 +124,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Render(args) => render::run(args),
+        Command::Preview(args) => preview::run(args),
         Command::Import(args) => import::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Outbox(args) => outbox::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),

@@ -2,7 +2,11 @@
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::LogArgs;
 use super::progress::{Above, above};
@@ -47,5 +51,16 @@ pub fn init_logs(args: &LogArgs, level: &str) {
     });
     let err = io::stderr();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(err.is_terminal()).with_writer(|| Above);
-    if args.log_json { builder.json().init() } else { builder.init() }
+    if args.log_json {
+        builder.json().finish().with(filter_fn(harmless)).init();
+    } else {
+        builder.finish().with(filter_fn(harmless)).init();
+    }
+}
+
+/// Whether something may be logged if a filter wants it. rustls repeats whole certificates at its lowest levels, which
+/// have no business in a log, whoever asks for them.
+fn harmless(about: &Metadata<'_>) -> bool {
+    let tls = about.target().split("::").next() == Some("rustls");
+    !tls || *about.level() <= Level::INFO
 }

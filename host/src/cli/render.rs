@@ -1,5 +1,7 @@
 //! `bewit render`.
 
+mod lint;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -9,16 +11,21 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::facts::Server;
 use super::progress::Progress;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::blob::BlobStore;
 use crate::compose::attachments::distinct;
+use crate::compose::links::Root;
 use crate::compose::{Composer, Draft, thread};
 use crate::config::load::load_offline;
 use crate::event::FlowCompletion;
 use crate::facts::RowReader;
+use crate::facts::live::{Gathered, Standing};
 use crate::judge::{Postponed, judge};
+use crate::lint::{Rendered, has_errors};
 use crate::mail::MailReader;
+use crate::pipeline::no_record;
 use crate::rule::{Rule, Verdict};
 use crate::snapshot::Snapshot;
 use crate::text::Visible;
@@ -27,7 +34,8 @@ use crate::text::Visible;
 ///
 /// Each rule that mails for an event writes its mails as they would be sent: with individual delivery one for each
 /// recipient. HTML and text are the same for all recipients and are written once. Events that no rule mails, and lines
-/// that are no events, are named on standard error; the exit code is 1 if something could not be written.
+/// that are no events, are named on standard error; the exit code is 1 if something could not be written, or if --lint
+/// finds an error.
 #[derive(Debug, Args)]
 pub struct RenderArgs {
     #[command(flatten)]
@@ -36,12 +44,22 @@ pub struct RenderArgs {
     /// Only this rule
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
-    /// What is written: the whole mail, or one of its parts
-    #[arg(long, value_name = "FORMAT", default_value = "eml")]
-    pub format: Format,
+    /// What is written: the whole mail (eml), or one of its parts [default: eml; with --lint and without --out: nothing]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
     /// A file for each mail in this folder, named after the flow, instead of standard output
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Look at each mail as its readers' programs will, and tell on standard error what they do not support, hide or
+    /// distrust
+    #[arg(long)]
+    pub lint: bool,
+    /// Findings as JSON on standard output, one object a line; mails are written with --out only
+    #[arg(long, requires = "lint")]
+    pub json: bool,
+    /// Do not ask the Velociraptor server for facts that an event does not carry
+    #[arg(long)]
+    pub offline: bool,
     /// Files of events, one JSON object a line; `-` is standard input
     #[arg(required = true, value_name = "EVENTS")]
     pub events: Vec<PathBuf>,
@@ -73,6 +91,10 @@ impl Format {
 /// # Errors
 /// When the configuration or a template is broken, the rule is not known, a file cannot be read or written.
 pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
+    if args.json && args.format.is_some() && args.out.is_none() {
+        let message = "--json and --format both write to standard output; add --out DIR for the mails";
+        return Err(UsageError(message.to_owned()).into());
+    }
     // Nothing is sent: whoever renders need not see the secrets.
     let config = load_offline(&args.config.config)?;
     let wanted = |rule: &&Rule| args.rule.as_ref().is_none_or(|name| rule.name == *name);
@@ -85,11 +107,16 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).map_err(|error| UsageError(format!("{}: {error}", events::name_of(dir))))?;
     }
+    let server = Server::of(&snapshot.config, args.offline)?;
     let mut work = Work {
+        snapshot: &snapshot,
+        server,
         rules: snapshot.config.rules.iter().filter(wanted).collect(),
         composer: snapshot.composer(),
         blobs,
-        format: args.format,
+        format: if args.lint && args.out.is_none() { args.format } else { Some(args.format.unwrap_or(Format::Eml)) },
+        lint: args.lint,
+        json: args.json,
         out: args.out.as_deref(),
         names: HashSet::new(),
         now: Timestamp::now(),
@@ -97,7 +124,7 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     };
     let progress = Progress::start("events rendered", args.out.is_none() && io::stdout().is_terminal());
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
-        Ok(event) => work.event(&event, &heard.rows),
+        Ok(event) => work.complete(&event, &heard.rows),
         Err(error) => {
             output::note(format_args!("{}: {}", heard.place, Visible(&error.to_string())));
             work.incomplete = true;
@@ -117,26 +144,43 @@ fn no_rule(args: &RenderArgs, rules: &[Rule]) -> UsageError {
 }
 
 struct Work<'a> {
+    snapshot: &'a Snapshot,
+    server: Option<Server>,
     rules: Vec<&'a Rule>,
     composer: Composer<'a>,
     blobs: BlobStore,
-    format: Format,
+    /// `None`: mails are only looked at.
+    format: Option<Format>,
+    lint: bool,
+    json: bool,
     out: Option<&'a Path>,
     /// File names of this run.
     names: HashSet<String>,
     now: Timestamp,
-    /// Whether something was not written.
+    /// Whether something was not written, or is wrong.
     incomplete: bool,
 }
 
 impl Work<'_> {
-    fn event(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
+    /// Writes the mails of an event, with what the server has to add to it.
+    fn complete(&mut self, event: &FlowCompletion, rows: &RowReader) -> anyhow::Result<()> {
+        let Some(server) = &self.server else { return self.event(event, rows, None) };
+        let facts = server.complete(self.snapshot, &self.rules, event, rows, true)?;
+        let event = facts.event.as_deref().unwrap_or(event);
+        self.event(event, &facts.rows, Some(&facts))
+    }
+
+    fn event(&mut self, event: &FlowCompletion, rows: &RowReader, facts: Option<&Gathered>) -> anyhow::Result<()> {
         let key = event.key.to_string();
         let mut mailed = false;
         let mut reasons = Vec::new();
-        for rule in self.rules.clone() {
-            let judged = judge(rule, event, rows, self.now, self.composer.plugins);
-            let decision = judged.unwrap_or_else(Postponed::into_decision);
+        let links = facts.and_then(|facts| facts.links.as_deref());
+        let composer = Composer { links: self.composer.links.or(links.map(Root::from)), ..self.composer };
+        for (at, rule) in self.rules.clone().into_iter().enumerate() {
+            let decision = match facts.and_then(|facts| facts.standing.get(at)) {
+                Some(Standing::NoRecord) => no_record(),
+                _ => judge(rule, event, rows, self.now, composer.plugins).unwrap_or_else(Postponed::into_decision),
+            };
             match decision.decision {
                 Verdict::Notify => {}
                 Verdict::Skip => {
@@ -150,8 +194,14 @@ impl Work<'_> {
                 }
             }
             mailed = true;
-            match self.composer.draft(rule, event, &decision, rows, &self.blobs, self.now) {
-                Ok(draft) => self.write(event, rule, &decision.recipients, &draft)?,
+            match composer.draft(rule, event, &decision, rows, &self.blobs, self.now) {
+                Ok(draft) => {
+                    self.write(event, rule, &decision.recipients, &draft)?;
+                    if self.lint {
+                        let mails = draft.mails(rule, &decision.recipients, Some(thread(rule, event)), self.now);
+                        self.look(&key, rule, &Rendered::new(&draft, mails.first(), composer.links))?;
+                    }
+                }
                 Err(error) => {
                     self.incomplete = true;
                     output::note(format_args!(
@@ -176,7 +226,8 @@ impl Work<'_> {
         recipients: &[String],
         draft: &Draft,
     ) -> anyhow::Result<()> {
-        match (self.format, &draft.html) {
+        let Some(format) = self.format else { return Ok(()) };
+        match (format, &draft.html) {
             (Format::Html, None) => {
                 self.incomplete = true;
                 let key = event.key.to_string();
@@ -198,6 +249,24 @@ impl Work<'_> {
         }
     }
 
+    /// Tells what is wrong with the mail.
+    fn look(&mut self, key: &str, rule: &Rule, mail: &Rendered<'_>) -> anyhow::Result<()> {
+        let findings = crate::lint::lint(mail);
+        self.incomplete |= has_errors(&findings);
+        if !self.json {
+            output::note(lint::shown(key, &rule.name, &findings));
+            return Ok(());
+        }
+        let mut out = output::stdout();
+        for finding in &findings {
+            serde_json::to_writer(&mut out, &lint::Line { event: key, rule: &rule.name, finding })
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+                .context("standard output")?;
+        }
+        out.flush().context("standard output")
+    }
+
     /// To a file of its own, or to standard output.
     fn put(&mut self, event: &FlowCompletion, rule: &Rule, to: &str, bytes: &mut dyn io::Read) -> anyhow::Result<()> {
         let Some(dir) = self.out else {
@@ -205,8 +274,11 @@ impl Work<'_> {
             io::copy(bytes, &mut out).context("standard output")?;
             return out.flush().context("standard output");
         };
-        let name =
-            distinct(&format!("{}_{}_{to}", event.key.flow_id, rule.name), self.format.extension(), &mut self.names);
+        let name = distinct(
+            &format!("{}_{}_{to}", event.key.flow_id, rule.name),
+            self.format.map_or("", Format::extension),
+            &mut self.names,
+        );
         let path = dir.join(name);
         let mut write = || -> io::Result<()> {
             let mut file = BufWriter::new(File::create(&path)?);
@@ -251,8 +323,11 @@ mod tests {
             run(RenderArgs {
                 config: ConfigArgs { config: self.0.path().join("bewit.toml") },
                 rule: rule.map(str::to_owned),
-                format,
+                format: Some(format),
                 out: Some(self.0.path().join("out")),
+                lint: false,
+                json: false,
+                offline: false,
                 events: vec![self.0.path().join("events.jsonl")],
             })
         }

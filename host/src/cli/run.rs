@@ -32,8 +32,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     if snapshot.config.rules.is_empty() {
         tracing::warn!("no [[rule]]: events are taken in, and nobody is told");
     }
-    if snapshot.config.spool.is_none() && snapshot.config.http.is_none() && args.stdin.is_none() {
-        tracing::warn!("neither [intake.spool] nor [intake.http] nor `-`: nothing is taken in");
+    let watched = snapshot.config.velociraptor.as_ref().is_some_and(|velociraptor| velociraptor.watch);
+    if snapshot.config.spool.is_none() && snapshot.config.http.is_none() && args.stdin.is_none() && !watched {
+        tracing::warn!("neither [intake.spool] nor [intake.http] nor [velociraptor] nor `-`: nothing is taken in");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
     runtime.block_on(async {

@@ -62,6 +62,8 @@ pub(super) struct Files<'a> {
     unnamed: u64,
     /// Files of plugins beyond those that a mail may have.
     unwanted: u64,
+    /// Whether of a source not all rows that were to be attached are at hand: they were too many to be read.
+    partial: bool,
     notes: Vec<String>,
 }
 
@@ -89,6 +91,7 @@ impl<'a> Files<'a> {
             origins: Vec::new(),
             unnamed: 0,
             unwanted: 0,
+            partial: false,
             notes: Vec::new(),
         }
     }
@@ -210,6 +213,7 @@ impl<'a> Files<'a> {
         if written.rows == 0 {
             return Ok(());
         }
+        self.partial |= set.part().is_some_and(|part| part.rows < wanted.max_rows.unwrap_or(u64::MAX).min(part.total));
         self.count(source, sink.size);
         if let Some(blob) = sink.blob {
             self.results.push(Waiting {
@@ -238,7 +242,9 @@ impl<'a> Files<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.rule.attachments_max_mib == 0 || self.pictured.saturating_add(self.total) > self.rule.attachments_limit()
+        self.partial
+            || self.rule.attachments_max_mib == 0
+            || self.pictured.saturating_add(self.total) > self.rule.attachments_limit()
     }
 
     fn count(&mut self, source: &str, size: u64) {
@@ -274,7 +280,8 @@ impl<'a> Files<'a> {
             let size = self.locale.size(self.total.saturating_add(self.pictured));
             let (limit, origins) = (self.rule.attachments_max_mib.to_string(), self.origins.join(", "));
             let values = [("size", size.as_str()), ("limit", &limit), ("origins", &origins)];
-            out.notes.push(self.locale.t("note_attachments_too_large", &values));
+            let why = if self.partial { "note_attachments_unread" } else { "note_attachments_too_large" };
+            out.notes.push(self.locale.t(why, &values));
             return Ok(out);
         }
         let mut taken = HashSet::new();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::language;
-use super::links::Links;
+use super::links::{Links, Root};
 use super::locale::Locale;
 use super::view::{Fact, Named, Outcome, UploadedFile, Uploads, Value, View};
 use crate::event::FlowCompletion;
@@ -36,18 +36,19 @@ const LINK: usize = 2_000;
 /// The view without results and attachments, which need the disk.
 pub(super) fn view(
     locale: &Locale,
-    base_url: Option<&str>,
+    root: Option<Root<'_>>,
     rule: &Rule,
     event: &FlowCompletion,
     decision: Option<&Decision>,
     now: Timestamp,
 ) -> View {
-    let links = base_url.map(|base| Links::new(base, &event.key.org_id));
+    let links = root.map(|root| Links::new(root, &event.key.org_id));
     let build = Build { locale, links, rule, event, now };
     let mut view = build.head();
     view.client = build.client_facts(&view);
     view.flow = build.flow_facts(&view);
     view.uploads = build.uploads();
+    view.notes.extend(event.missing.iter().map(|sentence| cut(sentence, ERROR)));
     view.rule = name(&rule.name);
     view.reason = decision.map(|decision| cut(&reason(decision, locale), ERROR)).unwrap_or_default();
     view.plugin_notes = decision.map(|decision| super::blocks::notes(&decision.notes, locale)).unwrap_or_default();
@@ -57,13 +58,13 @@ pub(super) fn view(
 /// The view of a mail that could not be written: what the event is, whose it is, and nothing that could be in the way.
 pub(super) fn bare(
     locale: &Locale,
-    base_url: Option<&str>,
+    root: Option<Root<'_>>,
     rule: &Rule,
     event: &FlowCompletion,
     decision: &Decision,
     now: Timestamp,
 ) -> View {
-    let links = base_url.map(|base| Links::new(base, &event.key.org_id));
+    let links = root.map(|root| Links::new(root, &event.key.org_id));
     let build = Build { locale, links, rule, event, now };
     let mut view = build.head();
     view.plugin_notes = super::blocks::notes(&decision.notes, locale);
@@ -284,11 +285,9 @@ impl Build<'_> {
                 .zip(upload.components.as_ref())
                 .and_then(|(links, place)| short(links.upload(place, &upload.path))),
         });
-        Some(Uploads {
-            files: files.collect(),
-            total: all.len() as u64,
-            showing: self.locale.showing("showing_rows", limit as u64, all.len() as u64),
-        })
+        let total = self.event.uploads_total.unwrap_or_default().max(all.len() as u64);
+        let showing = self.locale.showing("showing_rows", limit as u64, total);
+        Some(Uploads { files: files.collect(), total, showing })
     }
 }
 

@@ -3,19 +3,40 @@
 
 use std::fmt::Write as _;
 
+use crate::facts::live::Prefixes;
+
+/// Where a server's pages are.
+#[derive(Debug, Clone, Copy)]
+pub enum Root<'a> {
+    /// `[links] base_url`, ending in `/`.
+    Base(&'a str),
+    /// What the server's own links begin with, as it says itself.
+    Server {
+        /// What stands before `?org_id=` in the address of a page.
+        page: &'a str,
+        /// What stands before `?` in the address of a download.
+        download: &'a str,
+    },
+}
+
+impl<'a> From<&'a Prefixes> for Root<'a> {
+    fn from(links: &'a Prefixes) -> Self {
+        Self::Server { page: &links.page, download: &links.download }
+    }
+}
+
 /// Builds links below one server's root.
 #[derive(Debug, Clone, Copy)]
 pub struct Links<'a> {
-    /// `[links] base_url`, ending in `/`.
-    base: &'a str,
+    root: Root<'a>,
     org: &'a str,
 }
 
 impl<'a> Links<'a> {
-    /// Links into `org` (`root` for the root org) of the server whose root is `base`.
+    /// Links into `org` (`root` for the root org) of the server with this root.
     #[must_use]
-    pub fn new(base: &'a str, org: &'a str) -> Self {
-        Self { base, org: if org.is_empty() { "root" } else { org } }
+    pub fn new(root: Root<'a>, org: &'a str) -> Self {
+        Self { root, org: if org.is_empty() { "root" } else { org } }
     }
 
     /// A client's page.
@@ -46,7 +67,10 @@ impl<'a> Links<'a> {
     /// of `stored_name`).
     #[must_use]
     pub fn upload(&self, components: &[String], stored_name: &str) -> String {
-        let mut url = format!("{}api/v1/DownloadVFSFile?", self.base);
+        let mut url = match self.root {
+            Root::Base(base) => format!("{base}api/v1/DownloadVFSFile?"),
+            Root::Server { download, .. } => format!("{download}?"),
+        };
         for component in components {
             let _ = write!(url, "fs_components={}&", query_escape(component));
         }
@@ -55,7 +79,11 @@ impl<'a> Links<'a> {
     }
 
     fn page(&self, segments: &[&str]) -> String {
-        let mut url = format!("{}app/index.html?org_id={}#", self.base, query_escape(self.org));
+        let mut url = match self.root {
+            Root::Base(base) => format!("{base}app/index.html"),
+            Root::Server { page, .. } => page.to_owned(),
+        };
+        let _ = write!(url, "?org_id={}#", query_escape(self.org));
         for segment in segments {
             let _ = write!(url, "/{}", query_escape(segment).replace('+', "%20"));
         }
@@ -83,7 +111,8 @@ pub fn query_escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const LINKS: Links<'_> = Links { base: "https://velociraptor.example.org/", org: "root" };
+    const BASE: &str = "https://velociraptor.example.org/";
+    const LINKS: Links<'_> = Links { root: Root::Base(BASE), org: "root" };
 
     #[test]
     fn gui_links_carry_the_org_and_escape_each_segment() {
@@ -93,12 +122,12 @@ mod tests {
             (LINKS.hunt("H.1"), "app/index.html?org_id=root#/hunts/H.1/overview"),
             (LINKS.artifact("Custom.A B/C+\"é"), "app/index.html?org_id=root#/artifacts/Custom.A%20B%2FC%2B%22%C3%A9"),
         ] {
-            assert_eq!(url, format!("{}{rest}", LINKS.base));
+            assert_eq!(url, format!("{BASE}{rest}"));
         }
-        let other = Links::new("https://v.example/base/", "O 1&x");
+        let other = Links::new(Root::Base("https://v.example/base/"), "O 1&x");
         assert_eq!(other.client("C.1"), "https://v.example/base/app/index.html?org_id=O+1%26x#/host/C.1");
         assert_eq!(
-            Links::new("https://v.example/", "").client("C.1"),
+            Links::new(Root::Base("https://v.example/"), "").client("C.1"),
             "https://v.example/app/index.html?org_id=root#/host/C.1"
         );
     }
@@ -112,5 +141,13 @@ mod tests {
              &fs_components=uploads&fs_components=auto&fs_components=C%3A&fs_components=a+b.txt\
              &org_id=root&vfs_path=C%3A%5CTemp%5Ca+b.txt"
         );
+    }
+
+    #[test]
+    fn a_servers_own_prefixes_are_taken_as_they_are() {
+        let root = Root::Server { page: "https://v.example/gui/app.html", download: "https://v.example/dl" };
+        let links = Links::new(root, "O1");
+        assert_eq!(links.client("C.1"), "https://v.example/gui/app.html?org_id=O1#/host/C.1");
+        assert_eq!(links.upload(&["a".to_owned()], "a"), "https://v.example/dl?fs_components=a&org_id=O1&vfs_path=a");
     }
 }

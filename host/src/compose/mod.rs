@@ -14,7 +14,7 @@ pub mod links;
 pub mod locale;
 pub mod mime;
 mod results;
-mod samples;
+pub(crate) mod samples;
 pub mod tables;
 pub mod templates;
 pub mod view;
@@ -22,10 +22,13 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use self::attachments::Files;
+use self::links::Root;
 use self::locale::Locale;
 use self::mime::Letterhead;
 use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
@@ -47,10 +50,12 @@ pub const SUBJECT_LIMIT: usize = 200;
 pub struct Composer<'a> {
     /// Compiled templates.
     pub templates: &'a Templates,
-    /// `[links] base_url`, ending in `/`.
-    pub base_url: Option<&'a str>,
+    /// Where links lead; `None`: there are none.
+    pub links: Option<Root<'a>>,
     /// Asked for the sources that `renderers` names.
     pub plugins: &'a dyn Ask,
+    /// Hears of each template that fails, for who shows it; `None`: the log alone does.
+    pub failures: Option<&'a Mutex<Vec<TemplateError>>>,
 }
 
 /// A mail's content before it has an envelope: what the mails of one event share.
@@ -138,7 +143,7 @@ impl Composer<'_> {
     pub fn subject(&self, rule: &Rule, event: &FlowCompletion) -> Result<String, ComposeError> {
         // What is relative in a subject is relative to the event: explaining it again gives the same.
         let now = event.timestamp.and_then(|time| Timestamp::from_microsecond(time.0).ok()).unwrap_or_default();
-        let view = build::view(self.locale(rule), self.base_url, rule, event, None, now);
+        let view = build::view(self.locale(rule), self.links, rule, event, None, now);
         self.subject_of(rule, &view)
     }
 
@@ -156,7 +161,7 @@ impl Composer<'_> {
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
         let locale = self.locale(rule);
-        let mut view = build::view(locale, self.base_url, rule, event, Some(decision), now);
+        let mut view = build::view(locale, self.links, rule, event, Some(decision), now);
         let mut files = Files::new(rule, blobs, locale);
         let asked = Asked { rule: &rule.name, event, rows, now };
         let results = results::read(rule, self.plugins, &asked, &view.plugin_notes, &mut files, locale)?;
@@ -193,7 +198,7 @@ impl Composer<'_> {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
-        let view = build::bare(self.locale(rule), self.base_url, rule, event, decision, now);
+        let view = build::bare(self.locale(rule), self.links, rule, event, decision, now);
         let render = |slot| self.templates.render_stock(STOCK_SET, slot, &view);
         let (subject, text) = (text::fit(&view.subject, SUBJECT_LIMIT).into_owned(), render(Slot::Text)?);
         let html = if rule.html { Some(render(Slot::Html)?) } else { None };
@@ -221,7 +226,12 @@ impl Composer<'_> {
     /// because of a layout.
     fn render(&self, set: &str, stock: &str, slot: Slot, view: &impl Serialize) -> Result<String, ComposeError> {
         self.templates.render(set, slot, view).or_else(|error| {
-            tracing::warn!(template = %error.name, line = error.line, %error, "template failed, using the stock one");
+            match self.failures {
+                Some(failures) => failures.lock().unwrap_or_else(PoisonError::into_inner).push(error),
+                None => {
+                    tracing::warn!(template = %error.name, line = error.line, %error, "template failed, using the stock one");
+                }
+            }
             self.templates.render_stock(stock, slot, view).map_err(ComposeError::from)
         })
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::links::Root;
 use super::locale::Locale;
 use super::templates::lint::Probe;
 use super::view::{AttachedFile, DigestView, Fact, Layout, Named, Outcome, Table, UploadedFile, Uploads, Value, View};
@@ -48,7 +49,7 @@ static SHIPPED: LazyLock<Vec<View>> = LazyLock::new(|| {
         .map(|event| View {
             results: all_tables(&rule, &event, &rows, locale),
             reason: "matches the filters".to_owned(),
-            ..build::view(locale, Some(BASE), &rule, &event, None, now)
+            ..build::view(locale, Some(Root::Base(BASE)), &rule, &event, None, now)
         })
         .collect()
 });
@@ -74,7 +75,7 @@ pub(crate) fn digests() -> Vec<DigestView> {
 }
 
 /// A view whose texts are hostile; links, and what templates compare, stay.
-pub(crate) fn hostile(view: &impl Serialize, probe: Probe) -> serde_json::Value {
+pub(in crate::compose) fn hostile(view: &impl Serialize, probe: Probe) -> serde_json::Value {
     let mut value = serde_json::to_value(view).unwrap_or_default();
     infect(&mut value, probe);
     value

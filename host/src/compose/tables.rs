@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::locale::Locale;
 use super::view::{Layout, Table};
 use crate::event::FlowCompletion;
-use crate::event::rows::{Cell, ResultSet, Row};
+use crate::event::rows::{AskedRows, Cell, ResultSet, Row};
 use crate::facts::{RowReader, RowsError};
 use crate::rule::pattern::Pattern;
 use crate::rule::{ResultTable, Rule, defaults};
@@ -89,7 +89,10 @@ impl<'a> Reader<'a> {
         }
         let mut reading = Reading::new(wanted, self.rule.result_table_max_columns, self.budget - TABLE);
         match self.rows.open(set) {
-            Ok(stream) => stream.for_each(|row| reading.take(row)),
+            Ok(stream) => {
+                stream.for_each(|row| reading.take(row));
+                reading.part = set.part();
+            }
             Err(error) => reading.problem = error.to_string(),
         }
         self.cut |= reading.over;
@@ -112,6 +115,8 @@ struct Reading<'a> {
     total: u64,
     bad: u64,
     problem: String,
+    /// Where not all rows are at hand.
+    part: Option<&'a AskedRows>,
     budget: usize,
     over: bool,
 }
@@ -126,6 +131,7 @@ impl<'a> Reading<'a> {
             total: 0,
             bad: 0,
             problem: String::new(),
+            part: None,
             budget,
             over: false,
         }
@@ -199,14 +205,19 @@ impl<'a> Reading<'a> {
             (false, 0 | 1) => text::one_line(&text::cut(&self.problem, 300)),
             (false, bad) => format!("{bad} rows; the first: {}", text::one_line(&text::cut(&self.problem, 300))),
         };
+        let total = self.part.map_or(self.total, |part| part.total.max(self.total));
+        let showing = match self.part {
+            Some(part) if !part.exact => locale.showing("showing_rows_at_least", shown, total),
+            _ => locale.showing("showing_rows", shown, total),
+        };
         Table {
             source: super::build::name(source),
             layout: layout(&columns, &rows),
             columns,
             rows,
             hidden_columns: hidden as u64,
-            total: self.total,
-            showing: locale.showing("showing_rows", shown, self.total),
+            total,
+            showing,
             problem,
             ..Table::default()
         }

@@ -63,7 +63,12 @@ impl Site {
     }
 
     fn composer(&self) -> Composer<'_> {
-        Composer { templates: &self.templates, base_url: Some("https://v.example/"), plugins: &self.plugins }
+        Composer {
+            templates: &self.templates,
+            links: Some(links::Root::Base("https://v.example/")),
+            plugins: &self.plugins,
+            failures: None,
+        }
     }
 
     fn blobs(&self) -> BlobStore {

@@ -299,12 +299,6 @@ impl Fields<'_, '_> {
         }
     }
 
-    /// A key that only a later version knows; `names` are its spellings.
-    pub(super) fn later(&mut self, names: &[&'static str], what: &str) {
-        let hint = format!("{what}: take it out, or use a version that has it");
-        self.refuse(names, "`{}` is not supported by this version of Bewit", &hint);
-    }
-
     /// The table's place, and the findings, for checks that a section makes of itself.
     pub(super) fn header(&self) -> Option<Span> {
         self.span.clone()

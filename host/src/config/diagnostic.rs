@@ -114,7 +114,47 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// A finding's place with the lines around it, for a page; every character can be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// Lines with their numbers, long ones cut; the finding's own is among them.
+    pub lines: Vec<(usize, String)>,
+    /// Columns before the carets below the finding's line.
+    pub indent: usize,
+    /// Carets, at least one.
+    pub carets: usize,
+}
+
 impl Diagnostic {
+    /// The place in the text that the finding is about, with so many lines before and after; `None` without a place.
+    #[must_use]
+    pub fn excerpt(&self, text: &str, around: usize) -> Option<Excerpt> {
+        let Place { line, column, excerpt, indent, width } = Place::find(text, self.span.as_ref()?);
+        let first = line.saturating_sub(around).max(1);
+        let shown = |(number, content): (usize, &str)| {
+            if number == line {
+                return (number, excerpt.clone());
+            }
+            let mut cut: String = content.trim_end_matches('\r').chars().take(EXCERPT).map(|c| show(c).0).collect();
+            if content.chars().count() > EXCERPT {
+                cut.push('…');
+            }
+            (number, cut)
+        };
+        // A last line end is not the beginning of one more line.
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let mut lines: Vec<(usize, String)> =
+            (1..).zip(text.split('\n')).skip(first - 1).take(line + around + 1 - first).map(shown).collect();
+        if !lines.iter().any(|(number, _)| *number == line) {
+            lines.push((line, excerpt.clone()));
+        }
+        Some(Excerpt { line, column, lines, indent, carets: width })
+    }
+
     fn write(&self, out: &mut String, text: Option<&str>, paint: Paint) {
         let (label, style) = match self.severity {
             Severity::Error => ("error", Style::Error),
@@ -343,6 +383,28 @@ mod tests {
             }
         }
         assert!(one("", 0..0).contains("bewit.toml:1:1"));
+    }
+
+    #[test]
+    fn an_excerpt_has_the_lines_around() {
+        let finding = |span| Diagnostic {
+            severity: Severity::Error,
+            file: "a".to_owned(),
+            span: Some(span),
+            message: "m".to_owned(),
+            hint: None,
+        };
+        let text = "one\r\n\u{202e}two\nthree {{ x }}\nfour\n";
+        let at = text.find("{{").unwrap();
+        let excerpt = finding(at..at + 7).excerpt(text, 1).unwrap();
+        let lines = [(2, "\\u{202e}two".to_owned()), (3, "three {{ x }}".to_owned()), (4, "four".to_owned())];
+        assert_eq!(excerpt.lines, lines);
+        assert_eq!((excerpt.line, excerpt.column, excerpt.indent, excerpt.carets), (3, 7, 6, 7));
+        for start in 0..=text.len() {
+            let excerpt = finding(start..start).excerpt(text, 2).unwrap();
+            assert!(excerpt.lines.iter().any(|(number, _)| *number == excerpt.line), "{start}");
+        }
+        assert_eq!(finding(0..0).excerpt("", 3).unwrap().lines, [(1, String::new())]);
     }
 
     #[test]

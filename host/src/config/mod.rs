@@ -9,11 +9,13 @@ pub mod load;
 mod raw;
 mod raw_plugin;
 mod raw_rule;
+mod raw_velociraptor;
 mod resolve;
 mod resolve_locale;
 mod resolve_plugin;
 mod resolve_rule;
 mod resolve_smtp;
+mod resolve_velociraptor;
 pub mod schema;
 pub mod secret;
 mod syntax;
@@ -57,8 +59,8 @@ pub struct Config {
     pub templates: Option<PathBuf>,
     /// `[locale]`
     pub locale: LocaleConfig,
-    /// `[web] listen`
-    pub web: Option<SocketAddr>,
+    /// `[web]`
+    pub web: Option<WebConfig>,
     /// `[plugins.NAME]`, in file order, names unique. Every plugin that a rule names is there.
     pub plugins: Vec<PluginSpec>,
     /// In file order, names unique.
@@ -241,6 +243,18 @@ impl Default for LocaleConfig {
             date_format: None,
         }
     }
+}
+
+/// `[web]`
+#[derive(Debug, Clone)]
+pub struct WebConfig {
+    /// Address. Unless it is a loopback address, there is a token.
+    pub listen: SocketAddr,
+    /// Shown by whoever reads from elsewhere or acts; read again for each request. `None`: nobody acts.
+    pub token: Option<Secret>,
+    /// Names under which it can be reached beside its address, as lower-case host names without a port. With one of them
+    /// there is a token.
+    pub hosts: Vec<String>,
 }
 
 /// `[velociraptor]`

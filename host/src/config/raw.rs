@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::decode::{Field, Fields, Section, key};
 use super::raw_plugin::Plugins;
 use super::raw_rule::Rule;
+use super::raw_velociraptor::Velociraptor;
 use super::values::{Argv, Choice, FilePath, Int, List, OneOf, Sender, Size, Wait, Word};
 use super::{Mechanism, OnAmbiguous, TlsMode};
 
@@ -15,6 +16,7 @@ const DEEPEST: i64 = 127;
 pub(super) struct File {
     pub(super) smtp: Field<Smtp>,
     pub(super) outbox: Field<Outbox>,
+    pub(super) velociraptor: Field<Velociraptor>,
     pub(super) intake: Field<Intake>,
     pub(super) links: Field<Links>,
     pub(super) templates: Field<Templates>,
@@ -29,9 +31,10 @@ impl Section for File {
     const DOC: &'static str = "Configuration of Bewit.";
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
-        let file = Self {
+        Self {
             smtp: fields.take(key("smtp", Smtp::DOC).required()),
             outbox: fields.take(key("outbox", Outbox::DOC)),
+            velociraptor: fields.take(key("velociraptor", Velociraptor::DOC)),
             intake: fields.take(key("intake", Intake::DOC)),
             links: fields.take(key("links", Links::DOC)),
             templates: fields.take(key("templates", Templates::DOC)),
@@ -39,9 +42,7 @@ impl Section for File {
             web: fields.take(key("web", Web::DOC)),
             plugins: fields.take(key("plugins", Plugins::DOC)),
             rules: fields.take(key("rule", Rule::DOC)),
-        };
-        fields.later(&["velociraptor"], "events are not pulled from a live server yet");
-        file
+        }
     }
 }
 
@@ -384,13 +385,41 @@ impl Section for Locale {
 /// `[web]`
 pub(super) struct Web {
     pub(super) listen: Field<SocketAddr>,
+    pub(super) token: SecretKeys,
+    pub(super) hosts: Field<List<Word>>,
+    pub(super) span: Option<super::decode::Span>,
 }
 
 impl Section for Web {
     const TITLE: &'static str = "[web]";
-    const DOC: &'static str = "The web server; without this section there is none.";
+    const DOC: &'static str =
+        "The studio, health and metrics in the browser; without this section there is no web server.";
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
-        Self { listen: fields.take(key("listen", "IP address and port.").required()) }
+        fields.refuse(
+            &["token"],
+            "`{}` would keep a secret in this file",
+            "put it into a file of its own that others cannot read, and write token_file = \"…\"",
+        );
+        Self {
+            listen: fields.take(key("listen", "IP address and port.").required()),
+            token: SecretKeys {
+                file: fields
+                    .take(key("token_file", "File with the operator's token. Others must not be able to read it.")),
+                env: fields.take(key("token_env", "Environment variable with the operator's token.")),
+                credential: fields
+                    .take(key("token_credential", "Name of the systemd credential with the operator's token.")),
+                command: fields
+                    .take(key("token_command", "Command that prints the operator's token. No shell runs it.")),
+            },
+            hosts: fields.take(
+                key(
+                    "hosts",
+                    "Names under which browsers reach it beside its address: those of a proxy in front of it.",
+                )
+                .default("[]"),
+            ),
+            span: fields.header(),
+        }
     }
 }

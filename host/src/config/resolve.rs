@@ -8,8 +8,8 @@ use super::load::{PlacedPlugin, Proof};
 use super::raw::{self, SecretKeys};
 use super::resolve_locale::{self, Languages};
 use super::secret::Secret;
-use super::values::FilePath;
-use super::{Config, HttpConfig, OutboxConfig, SpoolConfig, defaults, resolve_rule};
+use super::values::{FilePath, List};
+use super::{Config, HttpConfig, OutboxConfig, SpoolConfig, WebConfig, defaults, resolve_rule};
 use crate::event::line::LineLimits;
 
 /// What is known after resolving.
@@ -45,21 +45,27 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
     };
     let smtp = file.smtp.into_value().map(|smtp| resolver.smtp(smtp, from.as_ref()));
     let outbox = resolver.outbox(file.outbox.into_value());
+    // One that is wrong has been reported, and would be an intake if it were right.
+    let watched = file
+        .velociraptor
+        .get()
+        .map_or(!file.velociraptor.is_absent(), |section| section.watch.get().copied().unwrap_or(true));
+    let velociraptor = file.velociraptor.into_value().and_then(|section| resolver.velociraptor(section));
     let intake = file.intake.into_value();
     let (spool, http) = intake.map_or((Field::Absent, Field::Absent), |intake| (intake.spool, intake.http));
-    let no_intake = spool.is_absent() && http.is_absent();
+    let no_intake = spool.is_absent() && http.is_absent() && !watched;
     let (spool, limits) = resolver.spool(spool.into_value());
     let http = http.into_value().and_then(|http| resolver.http(http));
     let base_url = file.links.into_value().and_then(|links| resolver.base_url(links.base_url));
     let templates = file.templates.into_value().and_then(|templates| resolver.templates(templates.path));
     let languages = Languages::of(templates.as_deref());
     let locale = resolve_locale::resolve(file.locale.into_value(), &languages, resolver.findings);
-    let web = file.web.into_value().and_then(|web| web.listen.into_value());
+    let web = file.web.into_value().and_then(|web| resolver.web(web));
     let (mut plugins, mut plugin_names) = resolver.plugins(file.plugins);
 
     let findings = resolver.findings;
     if no_intake {
-        let hint = "without [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)";
+        let hint = "without [velociraptor], [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)";
         findings.remark(None, "no intake is configured", hint);
     }
     let rules = file.rules.or(super::values::List::default());
@@ -105,7 +111,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
             outbox: outbox?,
             spool,
             http,
-            velociraptor: None,
+            velociraptor,
             limits,
             base_url,
             templates: templates.clone(),
@@ -257,6 +263,41 @@ impl Resolver<'_> {
             token: token?,
             max_body: http.max_body.get().map_or(defaults::MAX_BODY, |size| size.0),
         })
+    }
+
+    fn web(&mut self, web: raw::Web) -> Option<WebConfig> {
+        let token = self.secret(&web.token, "token");
+        let open = web.hosts.span().filter(|_| web.hosts.get().is_some_and(|hosts| !hosts.items.is_empty()));
+        let elsewhere = match &web.listen {
+            Field::Given(listen, span) if !listen.ip().is_loopback() => Some(span.clone()),
+            _ => open,
+        };
+        if let Some(span) = elsewhere {
+            if web.token.first().is_none() {
+                let hint = "write token_file, token_env, token_credential or token_command; without a token, only \
+                            browsers on this machine may look: listen on 127.0.0.1";
+                self.findings.missing(
+                    web.span.or(Some(span)),
+                    "[web] can be reached from elsewhere and has no token",
+                    hint,
+                );
+            } else if web.listen.get().is_some_and(|listen| !listen.ip().is_loopback()) {
+                let hint = "listen on 127.0.0.1 behind a proxy that speaks TLS, and name it in `hosts`";
+                self.findings.warning(Some(span), "pages and the token travel in clear", hint);
+            }
+        }
+        let mut hosts = Vec::new();
+        for (name, span) in web.hosts.or(List::default()).items {
+            let name = name.0.to_ascii_lowercase();
+            let letter = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+            if name.is_empty() || name.len() > 253 || !name.chars().all(letter) {
+                let hint = "a host name without scheme and port, for example \"bewit.example.org\"";
+                self.findings.error(Some(span), format!("`{name}` is not the name of a host"), hint);
+                continue;
+            }
+            hosts.push(name);
+        }
+        Some(WebConfig { listen: *web.listen.get()?, token, hosts })
     }
 
     /// `scheme://host[:port]/[path/]`, with the last slash.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::decode::{Known, Section, known};
-use super::{raw, raw_plugin, raw_rule};
+use super::{raw, raw_plugin, raw_rule, raw_velociraptor};
 
 /// The JSON Schema of the configuration file: every key with its type, its default, what it is for, and Velociraptor's
 /// own name for it where there is one.
@@ -77,6 +77,7 @@ pub(super) fn home(name: &str) -> Option<String> {
         has::<raw::Smtp>,
         has::<raw::Timeouts>,
         has::<raw::Outbox>,
+        has::<raw_velociraptor::Velociraptor>,
         has::<raw::Intake>,
         has::<raw::Spool>,
         has::<raw::Limits>,

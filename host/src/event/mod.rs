@@ -83,11 +83,15 @@ pub struct FlowCompletion {
     pub artifact_definitions: Option<Vec<ArtifactDefinition>>,
     /// VQL `uploads()`.
     pub uploads: Option<Vec<Upload>>,
+    /// Uploads in all, where `uploads` holds only the first of them.
+    pub uploads_total: Option<u64>,
     /// Result rows by `Artifact/Source`, in the order of the event. Shared, so that who reads rows for a while can keep
     /// them without the event.
     pub results: Option<Arc<IndexMap<String, ResultSet>>>,
     /// The event as it came, without `results`: the text of a JSON object. For who wants more than the fields above.
     pub document: Arc<str>,
+    /// Facts that were asked for and could not be had, in sentences that a mail may show.
+    pub missing: Vec<String>,
 }
 
 impl FlowCompletion {
@@ -182,6 +186,8 @@ pub struct Flow {
     pub artifacts_with_results: Vec<String>,
     /// Per query.
     pub query_stats: Vec<QueryStats>,
+    /// Whether it is a record as it is stored: with the request, which the live queue leaves out.
+    pub complete: bool,
     /// Rows of all queries.
     pub total_collected_rows: u64,
     /// Files of all queries.

@@ -187,8 +187,10 @@ impl<'a> Top<'a> {
             hunt: fact(self.hunt, &[Kind::Object], hunt)?.flatten(),
             artifact_definitions: fact(self.definitions, &[Kind::Array, Kind::Object], definitions)?,
             uploads: fact(self.uploads, &[Kind::Array, Kind::Object], uploads)?,
+            uploads_total: None,
             results: self.results.map(Arc::new),
             document: format!("{{{}}}", self.document.trim_end_matches(',')).into(),
+            missing: Vec::new(),
         })
     }
 }
@@ -241,6 +243,7 @@ fn state(value: &RawValue) -> Result<FlowState> {
 fn request(value: &RawValue, flow: &mut Flow) -> Result<()> {
     // Of two requests the last counts as a whole.
     (flow.creator, flow.urgent, flow.artifacts, flow.specs) = Default::default();
+    flow.complete = Kind::of(value.get()) == Kind::Object;
     fields(value, |name, value| {
         match name {
             "creator" => flow.creator = string(value)?,

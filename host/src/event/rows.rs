@@ -16,8 +16,34 @@ pub enum ResultSet {
     Inline(Box<RawValue>),
     /// JSON Lines in a file beside the event's own; a plain name.
     File(String),
+    /// Rows that were asked of a server, all or the first of them.
+    Asked(AskedRows),
     /// Neither; says what it is.
     Unusable(String),
+}
+
+/// Rows that were asked of a server: JSON Lines in a file of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedRows {
+    /// Its name in the folder of what was asked.
+    pub file: String,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Rows that the server has; never fewer than `rows`.
+    pub total: u64,
+    /// Whether `total` is known; if not, there are at least so many.
+    pub exact: bool,
+}
+
+impl ResultSet {
+    /// Where only the first rows are at hand, or nobody knows whether there are more.
+    #[must_use]
+    pub fn part(&self) -> Option<&AskedRows> {
+        match self {
+            Self::Asked(asked) if asked.rows < asked.total || !asked.exact => Some(asked),
+            _ => None,
+        }
+    }
 }
 
 /// One row: column names and values in stored order, each value as its own JSON text. Of a column that is there twice,

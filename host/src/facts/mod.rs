@@ -1,13 +1,16 @@
 //! Where a fact comes from. What an event carries is at hand; result rows are read as a stream, from the event itself
-//! or from a file beside it.
+//! or from a file beside it. What it does not carry is asked of a server ([`live`]), if there is one.
 
 mod file;
+pub mod live;
 mod owned;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+use tempfile::TempDir;
 
 use crate::blob::{BlobRef, BlobStore};
 use crate::event::FlowCompletion;
@@ -50,6 +53,8 @@ pub enum RowsError {
 #[derive(Debug, Clone, Default)]
 pub struct RowReader {
     files: Files,
+    /// Where the rows lie that were asked of a server; removed with the last reader.
+    asked: Option<Arc<TempDir>>,
 }
 
 /// Where files of rows lie.
@@ -87,13 +92,23 @@ impl RowReader {
     /// A reader for events that came from `folder` (`None`: from no folder).
     #[must_use]
     pub fn new(folder: Option<Arc<Path>>) -> Self {
-        Self { files: folder.map_or(Files::None, Files::Folder) }
+        Self { files: folder.map_or(Files::None, Files::Folder), asked: None }
     }
 
     /// A reader for an event whose files were kept with [`RowReader::keep`].
     #[must_use]
     pub fn kept(blobs: BlobStore, files: impl IntoIterator<Item = (String, BlobRef)>) -> Self {
-        Self { files: Files::Kept(Arc::new((blobs, files.into_iter().collect()))) }
+        Self { files: Files::Kept(Arc::new((blobs, files.into_iter().collect()))), asked: None }
+    }
+
+    /// The same reader, which also finds the rows that were asked of a server.
+    #[must_use]
+    pub(crate) fn with_asked(self, folder: Arc<TempDir>) -> Self {
+        Self { asked: Some(folder), ..self }
+    }
+
+    fn open_asked(&self, name: &str) -> Result<file::FileRows, RowsError> {
+        file::FileRows::open(self.asked.as_deref().map(TempDir::path), name)
     }
 
     /// Copies every file of rows that an event names, so that they can be read when the event's folder is gone. Blocking.
@@ -132,11 +147,13 @@ impl RowReader {
                 Row::parse(text).map_err(|error| RowsError::BadRow { number, reason: error.to_string() })
             }))),
             ResultSet::File(name) => Ok(Box::new(self.files.open(name)?)),
+            ResultSet::Asked(asked) => Ok(Box::new(self.open_asked(&asked.file)?)),
             ResultSet::Unusable(what) => Err(RowsError::Unusable(what.clone())),
         }
     }
 
-    /// How many rows a set has, bad ones included, without parsing any.
+    /// How many rows a set has, bad ones included, without parsing any. Of rows that were asked of a server, as many as
+    /// are known of.
     ///
     /// # Errors
     /// When the set cannot be opened, or a file not be read to its end.
@@ -144,6 +161,7 @@ impl RowReader {
         match set {
             ResultSet::Inline(array) => Ok(Elements::of(array.get()).count() as u64),
             ResultSet::File(name) => self.files.open(name)?.count_rest(),
+            ResultSet::Asked(asked) => Ok(asked.total),
             ResultSet::Unusable(what) => Err(RowsError::Unusable(what.clone())),
         }
     }

@@ -41,6 +41,7 @@ impl RowReader {
                 left: Elements::of(array.get()).left(),
             },
             ResultSet::File(name) => Source::File(Box::new(self.files.open(name)?)),
+            ResultSet::Asked(asked) => Source::File(Box::new(self.open_asked(&asked.file)?)),
             ResultSet::Unusable(what) => return Err(RowsError::Unusable(what.clone())),
         }))
     }

@@ -21,36 +21,29 @@ mod answer;
 mod receive;
 #[cfg(test)]
 mod tests;
-mod token;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, EXPECT};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 use self::answer::Answer;
-use self::token::Token;
 use super::Accept;
 use crate::config::HttpConfig;
 use crate::event::line::LineLimits;
+use crate::guests::{self, Bounds};
 use crate::outbox::OutboxError;
+use crate::token::{NoToken, Token, bearer};
 
 /// The one path.
 pub const PATH: &str = "/v1/events";
@@ -142,7 +135,7 @@ impl Server {
         accept: Arc<dyn Accept>,
         stop: watch::Receiver<bool>,
     ) -> Result<(), HttpError> {
-        let token = Token::new(&self.config.token);
+        let token = Token::new(&self.config.token, "intake.http");
         self.serve(limits, accept, token, PATIENCE, stop).await
     }
 
@@ -166,50 +159,27 @@ impl Server {
             share,
             failed,
         });
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
-        let guests = Arc::new(Guests::default());
-        let mut open = JoinSet::new();
-        let mut stopped = pin!(stopped(stop.clone()));
-        let mut back_off = Duration::ZERO;
-        let result = loop {
-            while open.try_join_next().is_some() {}
-            let next = async {
-                sleep(back_off).await;
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                (slot, self.listener.accept().await)
-            };
-            let (slot, accepted) = tokio::select! {
-                next = next => next,
-                () = &mut stopped => break Ok(()),
-                Some(error) = failure.recv() => break Err(HttpError::Outbox(error)),
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    back_off = Duration::ZERO;
-                    let Some(guest) = guests.admit(peer.ip()) else {
-                        tracing::warn!(%peer, "too many connections from one address");
-                        continue;
-                    };
-                    let (site, stop) = (Arc::clone(&site), stop.clone());
-                    open.spawn(async move {
-                        connection(site, stream, stop).await;
-                        drop((slot, guest));
-                    });
-                }
-                // A connection that broke off before it was taken.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No file descriptors left, most likely: those that are open end some time.
-                Err(error) => {
-                    if back_off.is_zero() {
-                        tracing::error!(%error, "no connection can be taken");
-                    }
-                    back_off = (back_off * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
-                }
+        let bounds = Bounds {
+            name: "intake.http",
+            connections: CONNECTIONS,
+            of_one: CONNECTIONS_OF_ONE,
+            buffer: BUFFER,
+            header: patience.header,
+            write: patience.write,
+            stop: patience.stop,
+        };
+        let service = service_fn(move |request| {
+            let site = Arc::clone(&site);
+            async move { Ok::<_, Infallible>(handle(&site, request).await.into_response()) }
+        });
+        let failure = async {
+            match failure.recv().await {
+                Some(error) => HttpError::Outbox(error),
+                // The site is gone, and with it everybody who could fail.
+                None => std::future::pending().await,
             }
         };
-        drop(self.listener);
-        let _ = timeout(patience.stop, async { while open.join_next().await.is_some() {} }).await;
-        result
+        guests::serve(self.listener, bounds, service, stop, failure).await
     }
 }
 
@@ -226,33 +196,6 @@ struct Site {
     /// Mebibytes that the largest body takes.
     share: u32,
     failed: mpsc::Sender<OutboxError>,
-}
-
-async fn connection(site: Arc<Site>, stream: TcpStream, stop: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
-    let stream = Stream { stream, patience: site.patience.write, stalled: None };
-    let mut builder = http1::Builder::new();
-    // Without a timer the deadline would not exist.
-    builder.timer(TokioTimer::new()).header_read_timeout(site.patience.header).max_buf_size(BUFFER);
-    let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(handle(&site, request).await.into_response()) }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stopped(stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection broke");
-    }
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn handle(site: &Site, request: Request<Incoming>) -> Answer {
@@ -297,7 +240,7 @@ async fn admit(site: &Site, request: &Request<Incoming>) -> Result<(), Answer> {
     if request.method() != Method::POST {
         return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "events are sent with POST").allow("POST"));
     }
-    site.token.check(request.headers()).await?;
+    check_token(site, request.headers()).await?;
     let encodings = request.headers().get_all(CONTENT_ENCODING);
     if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed bodies are not taken"));
@@ -307,6 +250,16 @@ async fn admit(site: &Site, request: &Request<Incoming>) -> Result<(), Answer> {
     match tokio::task::spawn_blocking(move || accept.check_space()).await {
         Ok(Err(error)) => Err(site.trouble(error)),
         _ => Ok(()),
+    }
+}
+
+/// Whether a request brings the token: 401 if not, 503 when there is none to compare with.
+async fn check_token(site: &Site, headers: &HeaderMap) -> Result<(), Answer> {
+    let given = bearer(headers).ok_or_else(|| Answer::unauthorized("a bearer token is needed"))?;
+    match site.token.is(given).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Answer::unauthorized("this is not the token")),
+        Err(error @ NoToken) => Err(Answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()).retry_after(10)),
     }
 }
 
@@ -327,92 +280,5 @@ impl Site {
             let _ = self.failed.try_send(error);
         }
         answer.retry_after(10)
-    }
-}
-
-/// Connections by address.
-#[derive(Debug, Default)]
-struct Guests(Mutex<HashMap<IpAddr, usize>>);
-
-/// One of them; it counts until it is dropped.
-#[derive(Debug)]
-struct Guest(Arc<Guests>, IpAddr);
-
-impl Guests {
-    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Guest> {
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = guests.entry(address).or_default();
-        if *count >= CONNECTIONS_OF_ONE {
-            return None;
-        }
-        *count += 1;
-        Some(Guest(Arc::clone(self), address))
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut guests = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = guests.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                guests.remove(&self.1);
-            }
-        }
-    }
-}
-
-/// A connection that breaks when the other side does not read: many requests in a row, none of whose answers is taken,
-/// would hold it for ever.
-#[derive(Debug)]
-struct Stream {
-    stream: TcpStream,
-    patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stream {
-    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
-            self.stalled = None;
-            return poll;
-        }
-        let deadline = Instant::now() + self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, poll)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.watch(cx, poll)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

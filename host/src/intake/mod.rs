@@ -1,13 +1,14 @@
 //! Intake: where events come from. Each one hands lines to an [`Accept`] and calls them taken only after it says so.
 //!
 //! [`spool`] reads files that are dropped into a folder, [`http`] answers `POST /v1/events`, [`stdin`] reads standard
-//! input; all three cut their bytes with [`lines`]. None of them knows what an event is: that is the business of
-//! whoever implements [`Accept`].
+//! input; all three cut their bytes with [`lines`]. [`velociraptor`] asks a live server. None of them knows what an
+//! event is: that is the business of whoever implements [`Accept`].
 
 pub mod http;
 pub mod lines;
 pub mod spool;
 pub mod stdin;
+pub mod velociraptor;
 
 use std::future::Future;
 use std::path::Path;
@@ -42,7 +43,7 @@ pub struct Refused {
 /// Lines that are stored together.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// For people: `spool NAME`, `http`, `stdin`.
+    /// For people: `spool NAME`, `http`, `stdin`, `velociraptor ORG`.
     pub source: String,
     /// Folder in which `{"file": …}` results may lie.
     pub folder: Option<Arc<Path>>,
@@ -50,6 +51,8 @@ pub struct Batch {
     pub lines: Vec<Line>,
     /// Where the source stands after them.
     pub position: Option<Position>,
+    /// Whether an event's key says all about it, so that one whose body is written otherwise is a repeat, no conflict.
+    pub keyed: bool,
 }
 
 /// Most lines of one [`Batch`].

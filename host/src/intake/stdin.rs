@@ -127,7 +127,8 @@ impl Taker {
                 numbers.push(found.number);
                 lines.push(found.line);
             }
-            let batch = Batch { source: "stdin".to_owned(), folder: self.folder.clone(), lines, position: None };
+            let batch =
+                Batch { source: "stdin".to_owned(), folder: self.folder.clone(), lines, position: None, keyed: false };
             let Some(fates) = self.store(batch).await? else { return Ok(false) };
             for (number, fate) in numbers.into_iter().zip(fates) {
                 self.counts.count(&fate);

@@ -310,8 +310,9 @@ pub(super) async fn decision(
         None => ("skipped", None, 0),
     };
     let (id,): (i64,) = sqlx::query_as(
-        "INSERT INTO decision (event, rule, verdict, reason, trace, recipients, subject, disposition, note, mails)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO decision (event, rule, verdict, reason, trace, recipients, subject, disposition, note, mails, id)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, max(coalesce((SELECT max(id) FROM decision), 0) + 1,
+           coalesce((SELECT offset FROM position WHERE source = 'publish'), 0))) RETURNING id",
     )
     .bind(event)
     .bind(&ready.rule)

@@ -10,6 +10,7 @@ mod claim;
 mod command;
 mod content;
 mod digest;
+mod follow;
 pub mod hand;
 mod lock;
 pub mod look;
@@ -88,7 +89,7 @@ pub enum Content {
     Event {
         /// Its key.
         key: EventKey,
-        /// SHA-256 of the admitted line, hex: the same key with another body is a conflict.
+        /// SHA-256 of the admitted line (or of the key, if that says all), hex: the same key with another is a conflict.
         digest: String,
         /// One for each rule that has judged it, in rule order.
         outcomes: Vec<Outcome>,
@@ -139,7 +140,7 @@ pub struct Gathered {
 pub struct Position {
     /// Names the source for ever (spool: claimed file name with its inode).
     pub source: String,
-    /// Bytes done.
+    /// Bytes done; Velociraptor: Unix seconds.
     pub offset: u64,
 }
 
@@ -228,6 +229,7 @@ pub struct DigestItem {
 
 pub use self::census::Census;
 pub use self::content::write_mail;
+pub use self::follow::Notice;
 pub use self::open::blob_folder;
 pub use self::postponed::outside::Postponed;
 pub use self::postponed::{ATTEMPTS, Held, Judged, LINE_LIMIT, PostponedJob, PutOff, Settled};

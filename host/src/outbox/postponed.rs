@@ -1,5 +1,5 @@
-//! Judgements that a plugin has put off: the event's line is kept with the files of rows that it names, judged again by
-//! the retry list, and given up as a decision of its own. In one transaction each time, so that an event and a rule have
+//! Judgements that were put off, by a plugin or because facts could not be asked for: the event's line is kept with the
+//! files of rows that it names, judged again by the retry list, and given up as a decision of its own. In one transaction each time, so that an event and a rule have
 //! either a decision or a judgement that waits, whatever happens in between.
 
 pub(super) mod outside;
@@ -20,7 +20,8 @@ use crate::config::RetryPolicy;
 use crate::fault;
 use crate::rule::TraceEntry;
 
-/// Attempts after which a judgement is given up, the first one counted. `give_up` may end it sooner.
+/// Attempts after which a judgement is given up, the first one counted; those for a reason that does not count are not
+/// among them. `give_up` may end it sooner.
 pub const ATTEMPTS: u32 = 8;
 
 /// Most bytes of a line that is kept; of a longer one, what is put off is given up at once.
@@ -37,13 +38,15 @@ pub struct Held {
     pub rules: Vec<PutOff>,
 }
 
-/// A rule's judgement that came to nothing, because a plugin gave no answer.
+/// A rule's judgement that came to nothing, because a plugin gave no answer or a fact could not be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutOff {
     /// Rule name.
     pub rule: String,
-    /// Which plugin, asked as what, and why; a sentence.
+    /// Who was asked, as what, and why there is no answer; a sentence.
     pub reason: String,
+    /// Whether it counts towards [`ATTEMPTS`]. Not, if it has nothing to do with the event: then only `give_up` ends it.
+    pub counts: bool,
     /// Whether asking again is of any use; if not, it is dead-lettered at once.
     pub again: bool,
     /// What was said so far.
@@ -101,6 +104,7 @@ pub(super) struct ReadyHeld {
 pub(super) struct ReadyPutOff {
     rule: String,
     reason: String,
+    counts: bool,
     again: bool,
     trace: String,
 }
@@ -134,8 +138,8 @@ impl ReadyHeld {
 
 impl ReadyPutOff {
     fn ready(put_off: PutOff) -> io::Result<Self> {
-        let PutOff { rule, reason, again, trace } = put_off;
-        Ok(Self { rule, reason: kept(&reason), again, trace: json(&trace)? })
+        let PutOff { rule, reason, counts, again, trace } = put_off;
+        Ok(Self { rule, reason: kept(&reason), counts, again, trace: json(&trace)? })
     }
 }
 
@@ -189,7 +193,7 @@ pub(super) async fn store(
         .bind(now)
         .fetch_one(&mut *conn)
         .await?;
-        let row = Row { id, event, rule: put_off.rule.clone(), attempts: 0, since: now };
+        let row = Row { id, event, rule: put_off.rule.clone(), attempts: 0, excused: 0, since: now };
         failed(conn, retry, &row, put_off, now, effects).await?;
     }
     Ok(())
@@ -201,6 +205,8 @@ struct Row {
     event: i64,
     rule: String,
     attempts: u32,
+    /// Of these, those that do not count.
+    excused: u32,
     since: i64,
 }
 
@@ -214,19 +220,24 @@ async fn failed(
     effects: &mut Effects,
 ) -> Result<Settled, sqlx::Error> {
     let attempts = row.attempts.saturating_add(1);
+    let excused = row.excused.saturating_add(u32::from(!put_off.counts));
+    let counted = attempts.saturating_sub(excused);
     let next = match schedule::after_failure(retry, attempts, timestamp(row.since), timestamp(now), &mut rand::rng()) {
-        Next::At(at) if put_off.again && attempts < ATTEMPTS => Some(millis(at)),
+        Next::At(at) if put_off.again && counted < ATTEMPTS => Some(millis(at)),
         Next::At(_) | Next::GiveUp => None,
     };
-    sqlx::query("UPDATE postponed SET attempts = ?, next_at = ?, reason = ?, trace = ?, updated = ? WHERE id = ?")
-        .bind(attempts)
-        .bind(next)
-        .bind(&put_off.reason)
-        .bind(&put_off.trace)
-        .bind(now)
-        .bind(row.id)
-        .execute(&mut *conn)
-        .await?;
+    sqlx::query(
+        "UPDATE postponed SET attempts = ?, excused = ?, next_at = ?, reason = ?, trace = ?, updated = ? WHERE id = ?",
+    )
+    .bind(attempts)
+    .bind(excused)
+    .bind(next)
+    .bind(&put_off.reason)
+    .bind(&put_off.trace)
+    .bind(now)
+    .bind(row.id)
+    .execute(&mut *conn)
+    .await?;
     if next.is_some() {
         return Ok(Settled::Waits);
     }
@@ -251,17 +262,17 @@ pub(super) async fn settle(
     now: i64,
     effects: &mut Effects,
 ) -> Result<Settled, sqlx::Error> {
-    let row: Option<(i64, String, i64)> = sqlx::query_as(
-        "SELECT event, rule, since FROM postponed WHERE id = ? AND attempts = ? AND next_at IS NOT NULL",
+    let row: Option<(i64, String, u32, i64)> = sqlx::query_as(
+        "SELECT event, rule, excused, since FROM postponed WHERE id = ? AND attempts = ? AND next_at IS NOT NULL",
     )
     .bind(id)
     .bind(attempts)
     .fetch_optional(&mut *conn)
     .await?;
-    let Some((event, rule, since)) = row else { return Ok(Settled::Gone) };
+    let Some((event, rule, excused, since)) = row else { return Ok(Settled::Gone) };
     let settled = match judged {
         ReadyJudged::PutOff(put_off) => {
-            let row = Row { id, event, rule, attempts, since };
+            let row = Row { id, event, rule, attempts, excused, since };
             failed(conn, retry, &row, put_off, now, effects).await?
         }
         ReadyJudged::Decided(ready) => {
@@ -290,6 +301,14 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn due_judgement(&self, now: Timestamp) -> Result<Option<PostponedJob>, OutboxError> {
+        Ok(self.due_judgements(now, 1).await?.pop())
+    }
+
+    /// The judgements that have been due longest, at most so many.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn due_judgements(&self, now: Timestamp, most: u32) -> Result<Vec<PostponedJob>, OutboxError> {
         #[derive(sqlx::FromRow)]
         struct Due {
             id: i64,
@@ -300,29 +319,33 @@ impl Outbox {
             line: Vec<u8>,
         }
         let mut look = self.readers().begin().await?;
-        let due: Option<Due> = sqlx::query_as(
+        let all: Vec<Due> = sqlx::query_as(
             "SELECT p.id, p.attempts, p.event, e.org_id || '/' || e.client_id || '/' || e.flow_id AS name, p.rule, l.line
              FROM postponed p JOIN line l ON l.event = p.event JOIN event e ON e.id = p.event
-             WHERE p.next_at <= ? ORDER BY p.next_at, p.id LIMIT 1",
+             WHERE p.next_at <= ? ORDER BY p.next_at, p.id LIMIT ?",
         )
         .bind(millis(now))
-        .fetch_optional(&mut *look)
+        .bind(most)
+        .fetch_all(&mut *look)
         .await?;
-        let Some(due) = due else { return Ok(None) };
-        let files: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT name, sha256, size FROM line_blob WHERE event = ? ORDER BY name")
-                .bind(due.event)
-                .fetch_all(&mut *look)
-                .await?;
-        let blob = |sha256, size| BlobRef { sha256, size: u64::try_from(size).unwrap_or(0) };
-        Ok(Some(PostponedJob {
-            id: due.id,
-            attempts: due.attempts,
-            event: due.name,
-            rule: due.rule,
-            line: due.line,
-            files: files.into_iter().map(|(name, sha256, size)| (name, blob(sha256, size))).collect(),
-        }))
+        let mut jobs = Vec::with_capacity(all.len());
+        for due in all {
+            let files: Vec<(String, String, i64)> =
+                sqlx::query_as("SELECT name, sha256, size FROM line_blob WHERE event = ? ORDER BY name")
+                    .bind(due.event)
+                    .fetch_all(&mut *look)
+                    .await?;
+            let blob = |sha256, size| BlobRef { sha256, size: u64::try_from(size).unwrap_or(0) };
+            jobs.push(PostponedJob {
+                id: due.id,
+                attempts: due.attempts,
+                event: due.name,
+                rule: due.rule,
+                line: due.line,
+                files: files.into_iter().map(|(name, sha256, size)| (name, blob(sha256, size))).collect(),
+            });
+        }
+        Ok(jobs)
     }
 
     /// Stores what came of a judgement that was due: its decision, with the mails and all that taking in would have

@@ -74,7 +74,7 @@ impl Site {
 
     fn ground<'a>(&'a self, rows: &'a RowReader) -> Ground<'a> {
         let (snapshot, blobs) = (&self.snapshot, self.outbox.blobs());
-        Ground { snapshot, plugins: &self.stub, rows, blobs, now: at(0) }
+        Ground { plugins: &self.stub, ..Ground::new(snapshot, rows, blobs, at(0)) }
     }
 
     /// Takes the event in, and loses its folder.
@@ -82,8 +82,8 @@ impl Site {
         let folder = self.dir.path().join("events");
         let rows = RowReader::new(Some(Arc::from(folder.as_path())));
         let line = Line { offset: 0, content: Ok(EVENT.as_bytes().to_vec()) };
-        let line = examine(line, &LineLimits::default(), true);
-        let content = judge(line, &HashSet::new(), &self.ground(&rows), None).unwrap();
+        let line = examine(line, &LineLimits::default(), true, false);
+        let content = judge(line, None, &HashSet::new(), &self.ground(&rows), None).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
         let Content::Event { outcomes, held, .. } = &content else { panic!("{content:?}") };
         let made = (outcomes.clone(), held.as_ref().map_or(Vec::new(), |held| held.rules.clone()));
@@ -98,7 +98,7 @@ impl Site {
         *self.stub.0.lock().unwrap() = answer;
         let job = self.outbox.due_judgement(at(60)).await.unwrap().unwrap();
         let rows = RowReader::kept(self.outbox.blobs().clone(), job.files.clone());
-        let judged = again(&self.ground(&rows), &job).unwrap();
+        let judged = again(&self.ground(&rows), &job, None).unwrap();
         let settled = self.outbox.settle(&job, judged.clone(), at(60)).await.unwrap();
         self.sound().await;
         (job, judged, settled)
@@ -197,4 +197,21 @@ async fn a_renderer_that_holds_postpones_too() {
     assert!(put_off[0].trace.iter().any(|entry| entry.filter == "recipients"), "all that was decided");
     let (_, judged, settled) = site.again(fine()).await;
     assert!(matches!(judged, Judged::Decided(_)) && settled == Settled::Decided, "{judged:?} {settled:?}");
+}
+
+#[test]
+fn the_body_of_an_event_does_not_count_where_its_key_says_all() {
+    let digest = |text: &str, keyed| {
+        let line = Line { offset: 0, content: Ok(text.as_bytes().to_vec()) };
+        match examine(line, &LineLimits::default(), false, keyed) {
+            Examined::Event { digest, .. } => digest,
+            Examined::Rejected { reason, .. } => panic!("{reason}"),
+        }
+    };
+    let one = r#"{"type":"System.Flow.Completion","ClientId":"C.1","FlowId":"F.1","Timestamp":7,"Flow":{"state":2}}"#;
+    let same = r#"{"type":"System.Flow.Completion","Timestamp":7,"ClientId":"C.1","FlowId":"F.1","Flow":{"state":"FINISHED"}}"#;
+    let other = r#"{"type":"System.Flow.Completion","ClientId":"C.1","FlowId":"F.1","Timestamp":8,"Flow":{"state":2}}"#;
+    assert_eq!(digest(one, true), digest(same, true));
+    assert_ne!(digest(one, true), digest(other, true));
+    assert_ne!(digest(one, false), digest(same, false));
 }

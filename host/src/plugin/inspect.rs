@@ -87,6 +87,11 @@ pub fn is_granted(import: &str) -> bool {
     v0_1::IMPORTS.iter().any(|name| interface(import) == Some((*name, true)))
 }
 
+/// Whether an import is the interface through which rows are read.
+pub(super) fn is_results(import: &str) -> bool {
+    interface(import) == Some(("results", true))
+}
+
 /// What a component's names say, granted or not.
 pub(super) fn names(component: &Component) -> Shape {
     let (kind, engine) = (component.component_type(), component.engine());

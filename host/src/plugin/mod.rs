@@ -67,6 +67,12 @@ pub trait Ask {
     /// # Errors
     /// When there is no answer.
     fn render(&self, plugin: &str, asked: &Asked<'_>, source: &str) -> Result<Fragment, Trouble>;
+
+    /// Whether a plugin may look at result rows; if not, none need be there for its sake.
+    fn reads_rows(&self, plugin: &str) -> bool {
+        let _ = plugin;
+        true
+    }
 }
 
 #[cfg(test)]

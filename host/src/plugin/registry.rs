@@ -99,6 +99,11 @@ impl Ask for Plugins {
         let plugin = self.find(plugin)?;
         plugin.render(asked, source).map_err(|error| trouble(plugin, error))
     }
+
+    fn reads_rows(&self, plugin: &str) -> bool {
+        let imports = |plugin: &Arc<Plugin>| plugin.shape().imports.iter().any(|import| inspect::is_results(import));
+        self.get(plugin).is_some_and(imports)
+    }
 }
 
 fn trouble(plugin: &Plugin, error: PluginError) -> Trouble {

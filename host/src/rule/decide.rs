@@ -41,25 +41,11 @@ pub fn filter(rule: &Rule, event: &FlowCompletion) -> Decision {
     if is_of_the_server(event) {
         return of_the_server();
     }
-    let flow = &event.flow;
-    let artifacts_excused = flow.failed() && rule.error_handling.ignore_artifact_filters;
-    let findings = [
-        ("artifacts_to_alert_on", artifacts_to_alert_on(rule, flow, artifacts_excused)),
-        ("artifacts_to_ignore", artifacts_to_ignore(rule, flow, artifacts_excused)),
-        ("delay_threshold", delay_threshold(rule, event)),
-        ("notify_hunts", notify_hunts(rule, event)),
-        ("error_handling", cancelled(rule, flow)),
-        ("client_labels_to_alert_on", client_labels_to_alert_on(rule, event)),
-        ("client_labels_to_ignore", client_labels_to_ignore(rule, event)),
-        ("artifact_perm_to_alert_on", artifact_perm_to_alert_on(rule, event)),
-        ("new_client_artifacts", new_client_artifacts(rule, event)),
-        ("notify_if_results_labels", notify_if_labels(&rule.notify_if_results_labels, event, &ROWS)),
-        ("notify_if_uploads_labels", notify_if_labels(&rule.notify_if_uploads_labels, event, &FILES)),
-    ];
+    let findings = findings(rule, event);
 
-    let stopped_by = |(_, finding): &&(&str, Finding)| finding.effect == Effect::Stops;
+    let stopped_by = |(_, finding): &&(&str, Finding)| finding.stops();
     let stop = findings.iter().find(stopped_by);
-    let force = findings.iter().find(|(_, finding)| finding.effect == Effect::Forces);
+    let force = findings.iter().find(|(_, finding)| finding.forces());
     let (decision, reason) = match (stop, force) {
         (None, _) => (Verdict::Notify, MATCHES.to_owned()),
         (Some(_), Some((filter, finding))) => (Verdict::Notify, format!("{filter}: {}", finding.detail)),
@@ -71,8 +57,32 @@ pub fn filter(rule: &Rule, event: &FlowCompletion) -> Decision {
         }
     };
 
-    let trace = findings.into_iter().map(|(filter, finding)| finding.entry(filter)).collect();
+    let mut trace: Vec<TraceEntry> = findings.into_iter().map(|(filter, finding)| finding.entry(filter)).collect();
+    trace.extend(event.missing.iter().map(|sentence| TraceEntry {
+        filter: "facts".to_owned(),
+        verdict: TraceVerdict::Unknown,
+        detail: sentence.clone(),
+    }));
     Decision { decision, reason, trace, recipients: Vec::new(), notes: Vec::new() }
+}
+
+/// What each filter says, in order.
+pub(super) fn findings(rule: &Rule, event: &FlowCompletion) -> [(&'static str, Finding); 11] {
+    let flow = &event.flow;
+    let artifacts_excused = flow.failed() && rule.error_handling.ignore_artifact_filters;
+    [
+        ("artifacts_to_alert_on", artifacts_to_alert_on(rule, flow, artifacts_excused)),
+        ("artifacts_to_ignore", artifacts_to_ignore(rule, flow, artifacts_excused)),
+        ("delay_threshold", delay_threshold(rule, event)),
+        ("notify_hunts", notify_hunts(rule, event)),
+        ("error_handling", cancelled(rule, flow)),
+        ("client_labels_to_alert_on", client_labels_to_alert_on(rule, event)),
+        ("client_labels_to_ignore", client_labels_to_ignore(rule, event)),
+        ("artifact_perm_to_alert_on", artifact_perm_to_alert_on(rule, event)),
+        ("new_client_artifacts", new_client_artifacts(rule, event)),
+        ("notify_if_results_labels", notify_if_labels(&rule.notify_if_results_labels, event, &ROWS)),
+        ("notify_if_uploads_labels", notify_if_labels(&rule.notify_if_uploads_labels, event, &FILES)),
+    ]
 }
 
 /// Names whom to tell, if a mail is due; that there is nobody is an error. The last step of a decision.
@@ -110,7 +120,7 @@ fn nobody(notes: &[TraceEntry]) -> String {
 }
 
 /// What a filter says, and what it does.
-struct Finding {
+pub(super) struct Finding {
     verdict: TraceVerdict,
     effect: Effect,
     detail: String,
@@ -125,6 +135,16 @@ enum Effect {
 }
 
 impl Finding {
+    /// No mail, unless another forces it.
+    pub(super) fn stops(&self) -> bool {
+        self.effect == Effect::Stops
+    }
+
+    /// A mail, whatever the others say.
+    pub(super) fn forces(&self) -> bool {
+        self.effect == Effect::Forces
+    }
+
     fn pass(detail: impl Into<String>) -> Self {
         Self { verdict: TraceVerdict::Pass, effect: Effect::Lets, detail: detail.into() }
     }

@@ -5,8 +5,9 @@ pub mod address;
 pub mod decide;
 pub mod defaults;
 pub mod import;
+pub mod needs;
 #[cfg(test)]
-mod parity;
+pub(crate) mod parity;
 pub mod pattern;
 pub mod recipients;
 

@@ -16,7 +16,7 @@ use crate::event::FlowCompletion;
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/parity/visible.jsonl.gz");
 
 /// The rules of a configuration's text, after an `[smtp]` section.
-pub(super) fn rules_of(toml: &str) -> Vec<Rule> {
+pub(crate) fn rules_of(toml: &str) -> Vec<Rule> {
     let text = format!("[smtp]\nmailbox = \"mail\"\nfrom = \"bewit@example.org\"\n\n{toml}");
     let examined = examine_text(&text, "bewit.toml", Path::new("/nowhere"), Proof::Text);
     examined.into_result().unwrap_or_else(|error| panic!("{error}\n{toml}")).rules
@@ -29,7 +29,7 @@ pub(super) fn imported(parameters: &Value) -> Rule {
 }
 
 /// An event as an intake would take it.
-pub(super) fn event_of(event: &Value) -> FlowCompletion {
+pub(crate) fn event_of(event: &Value) -> FlowCompletion {
     crate::event::parse::parse(&event.to_string()).unwrap()
 }
 

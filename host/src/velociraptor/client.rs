@@ -22,6 +22,9 @@ use crate::text::one_line;
 /// Most bytes of one message, unless the API client file says otherwise: one row with a hunt's request in it has megabytes.
 const MAX_MESSAGE: usize = 64 << 20;
 
+/// Seconds that the server's note of when it saw a client may lag behind, by far.
+const SEEN_LATE: i64 = 600;
+
 /// The root org, as events name it.
 pub const ROOT_ORG: &str = "root";
 
@@ -45,13 +48,22 @@ pub struct Ask<'a> {
     pub env: Vec<(&'static str, String)>,
     /// Stops after so many rows, on the server's side.
     pub limit: Option<u64>,
+    /// Rows of a part, fewer than the query's own: when those would be too large together.
+    pub part: Option<u64>,
 }
 
 impl<'a> Ask<'a> {
     /// A query without variables.
     #[must_use]
     pub fn new(query: &'static Query, org: &'a str) -> Self {
-        Self { query, org, env: Vec::new(), limit: None }
+        Self { query, org, env: Vec::new(), limit: None, part: None }
+    }
+
+    /// A query on what happened since a moment, in Unix seconds; those who were seen are looked for from a little earlier.
+    #[must_use]
+    pub fn since(query: &'static Query, org: &'a str, since: i64) -> Self {
+        let seen = since.saturating_sub(SEEN_LATE).max(0);
+        Self::new(query, org).with("Since", since.to_string()).with("Seen", seen.to_string())
     }
 
     /// Sets a variable.
@@ -65,6 +77,12 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn limit(self, limit: Option<u64>) -> Self {
         Self { limit, ..self }
+    }
+
+    /// Rows of a part, at least 1.
+    #[must_use]
+    pub fn part(self, rows: u64) -> Self {
+        Self { part: Some(rows.max(1)), ..self }
     }
 }
 
@@ -128,11 +146,11 @@ impl Client {
     /// # Errors
     /// When it does not even begin.
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, ApiError> {
-        let Ask { query, org, env, limit } = ask;
+        let Ask { query, org, env, limit, part } = ask;
         let request = VqlCollectorArgs {
             query: vec![VqlRequest { name: format!("bewit/{}", query.name), vql: query.text(limit) }],
             env: env.into_iter().map(|(key, value)| VqlEnv { key: key.to_owned(), value }).collect(),
-            max_row: query.max_row,
+            max_row: part.unwrap_or(query.max_row),
             max_wait: query.max_wait,
             timeout: query.timeout.map_or(0, |time| time.as_secs()),
             org_id: if org == ROOT_ORG { String::new() } else { org.to_owned() },

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use rustls::crypto::ring::{default_provider, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tonic::transport::Uri;
@@ -22,6 +22,9 @@ use super::credentials::{Address, Credentials, CredentialsError};
 
 /// How long resolving, connecting and the handshake may take together.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the server's first words are waited for; one that lets us speak first is none the worse.
+const FIRST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +90,15 @@ async fn connect(credentials: Credentials) -> Result<TokioIo<Box<dyn Stream>>, C
     let server = ServerName::try_from(name.clone())
         .map_err(|_| ConnectError::Identity(format!("`{name}` is no name that a certificate could have")))?;
     let connector = TlsConnector::from(Arc::new(tls(credentials)?));
-    let stream = connector.connect(server, raw).await.map_err(|error| handshake(&address, &name, &error))?;
+    let refused = |error: io::Error| handshake(&address, &name, &error);
+    let mut stream = connector.connect(server, raw).await.map_err(refused)?;
+    // With TLS 1.3 our side is done before the server has looked at our certificate. Its first words, or the alert in
+    // place of them, tell; HTTP/2 would only know that the connection is closed. They stay where they are.
+    if let Ok(first) = tokio::time::timeout(FIRST_WORDS, stream.fill_buf()).await
+        && first.map_err(refused)?.is_empty()
+    {
+        return Err(ConnectError::Network(format!("{address}: closed right after the TLS handshake")));
+    }
     Ok(TokioIo::new(Box::new(stream)))
 }
 
@@ -141,15 +152,27 @@ fn handshake(address: &Address, name: &str, error: &io::Error) -> ConnectError {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => "its certificate is not valid yet: compare the clocks".to_owned(),
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateExpired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateRequired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::AccessDenied,
-        ) => format!("it does not take our certificate ({cause}); it may have expired"),
-        other => return ConnectError::Network(format!("{address}: during the TLS handshake: {other}")),
+        other => match refusal(&other.to_string()) {
+            Some(reason) => reason,
+            None => return ConnectError::Network(format!("{address}: during the TLS handshake: {other}")),
+        },
     };
     ConnectError::Identity(format!("the server at {address} is not to be trusted, or does not trust us: {reason}"))
+}
+
+/// What an error's words say, if they say that our certificate is not taken. Once a connection is in use, HTTP/2 keeps no
+/// more of an error than its words.
+pub(super) fn refusal(words: &str) -> Option<String> {
+    let alert = words.split_once("received fatal alert: ")?.1.split(|c: char| !c.is_alphanumeric()).next()?;
+    let ours = [
+        AlertDescription::CertificateExpired,
+        AlertDescription::BadCertificate,
+        AlertDescription::UnknownCA,
+        AlertDescription::DecryptError,
+        AlertDescription::CertificateRequired,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::AccessDenied,
+    ];
+    let ours = ours.iter().any(|own| format!("{own:?}") == alert);
+    ours.then(|| format!("it does not take our certificate (alert {alert}); it may have expired"))
 }

@@ -112,7 +112,7 @@ impl Credentials {
         }
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|_| format!("`client_private_key` is not a private key in PEM form; {HOW}"))?;
-        let max_message = file.as_mapping_get("max_grpc_recv_size").and_then(|size| size.as_integer());
+        let max_message = file.as_mapping_get("max_grpc_recv_size").and_then(Yaml::as_integer);
         Ok(Self {
             ca: certificates("ca_certificate")?,
             cert: certificates("client_cert")?,

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use super::connect::ConnectError;
+use super::connect::{ConnectError, refusal};
 use super::queries::Query;
 use crate::text::{cut, one_line};
 
@@ -106,6 +106,9 @@ impl ApiError {
             if let Some(cause) = cause.downcast_ref::<ConnectError>() {
                 return cause.into();
             }
+            if let Some(reason) = refusal(&cause.to_string()) {
+                return Self::Identity(format!("the server does not trust us: {reason}"));
+            }
             source = cause.source();
         }
         let said = one_line(&cut(status.message(), SAID));
@@ -187,6 +190,10 @@ mod tests {
         assert!(matches!(of(&tonic::Status::unavailable("gone")), ApiError::Unreachable(_)));
         assert!(matches!(of(&tonic::Status::unknown("Query should be specified.")), ApiError::Query { .. }));
         assert!(of(&tonic::Status::permission_denied("x")).needs_a_person());
+        // Our certificate is refused after our side of the handshake.
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
+        let refused = of(&tonic::Status::from_error(Box::new(std::io::Error::other(alert))));
+        assert!(matches!(&refused, ApiError::Identity(said) if said.contains("certificate")), "{refused:?}");
         assert!(!of(&tonic::Status::unavailable("x")).needs_a_person());
     }
 }

@@ -1,33 +1,71 @@
-//! What is seen from outside: `/healthz`, `/readyz` and `/metrics`.
+//! What is seen from outside in a browser: the studio, `/healthz`, `/readyz` and `/metrics`.
 //!
-//! Reading only, no secrets, no events: but bind it where only those who watch can reach it.
+//! `access` is the door, `serve` the connections, `studio` the pages. Bind it where only those who watch can reach it.
 
+mod access;
+mod assets;
+mod serve;
+pub mod studio;
+
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::future::IntoFuture;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::access::Access;
+use self::studio::{Events, Studio};
+use crate::config::WebConfig;
+use crate::facts::live::{Asked, Live};
+use crate::intake::velociraptor;
 use crate::outbox::{Census, Outbox};
 use crate::plugin::loaded::PluginCensus;
+use crate::reload::News;
 use crate::snapshot::Current;
 
 /// A bound, not yet serving, web server.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    config: WebConfig,
+}
+
+/// What is shown.
+pub struct Site {
+    /// Configuration in force.
+    pub current: Current,
+    /// What is known of its files.
+    pub news: watch::Receiver<News>,
+    /// Events that can be looked at, in the order of a list; pasted ones come after them.
+    pub events: Vec<Arc<dyn Events>>,
+    /// Without one, there are no `/readyz` and `/metrics`.
+    pub daemon: Option<Daemon>,
+}
+
+/// What a daemon has beside its configuration.
+pub struct Daemon {
+    /// Where events and mails are.
+    pub outbox: Outbox,
+    /// How watching a server goes.
+    pub watched: velociraptor::State,
+    /// The server that is asked for facts, if there is one.
+    pub live: Option<Live>,
 }
 
 #[derive(Clone)]
 struct Seen {
     outbox: Outbox,
     current: Current,
+    watched: velociraptor::State,
+    live: Option<Live>,
 }
 
 impl Server {
@@ -35,35 +73,60 @@ impl Server {
     ///
     /// # Errors
     /// When it is taken or not ours.
-    pub async fn bind(listen: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(listen).await? })
+    pub async fn bind(config: &WebConfig) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(config.listen).await?, config: config.clone() })
+    }
+
+    /// The address, with the port that was given for port 0.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
     /// Serves until `stop`.
     ///
     /// # Errors
     /// When the listener breaks.
-    pub async fn run(self, outbox: Outbox, current: Current, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-        let router = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(metrics))
-            .with_state(Seen { outbox, current });
-        let stopped = async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        axum::serve(self.listener, router).with_graceful_shutdown(stopped).into_future().await
+    pub async fn run(self, site: Site, stop: watch::Receiver<bool>) -> std::io::Result<()> {
+        let access = Arc::new(Access::new(&self.config, self.local_addr()?));
+        let Site { current, news, events, daemon } = site;
+        let seen = daemon.map(|Daemon { outbox, watched, live }| Seen {
+            outbox,
+            current: Arc::clone(&current),
+            watched,
+            live,
+        });
+        let studio = Arc::new(Studio::new(current, news, events, Arc::clone(&access), stop.clone()));
+
+        let mut open = Router::new().route("/healthz", get(|| async { "ok\n" }));
+        let mut guarded = studio::router().with_state(studio).merge(assets::router());
+        if let Some(seen) = seen {
+            // Whether a service is ready is asked under any name and is no secret; its numbers are for those who may read.
+            open = open.route("/readyz", get(ready).with_state(seen.clone()));
+            guarded = guarded.route("/metrics", get(metrics).with_state(seen));
+        }
+        let open = open.layer(middleware::map_response(async |mut response: Response| {
+            access::protect(&mut response);
+            response
+        }));
+        let guarded = guarded.layer(middleware::from_fn_with_state(access, access::guard));
+        serve::serve(self.listener, guarded.merge(open), stop).await;
+        Ok(())
     }
 }
 
-/// Ready: the outbox answers, and there is room for more.
+/// Ready: the outbox answers, there is room for more, and every org that is to be watched is.
 async fn ready(State(seen): State<Seen>) -> Response {
     let result = match seen.outbox.check_space() {
         Ok(()) => seen.outbox.census().await.map(|_| ()),
         Err(error) => Err(error),
     };
+    let troubles = seen.watched.troubles();
     match result {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) if troubles.is_empty() => "ready\n".into_response(),
+        Ok(()) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", troubles.join("\n"))).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
@@ -74,6 +137,8 @@ async fn metrics(State(seen): State<Seen>) -> Response {
             let snapshot = seen.current.load();
             let mut text = exposition(&census, snapshot.generation);
             text.push_str(&of_plugins(&snapshot.plugins.census()));
+            text.push_str(&seen.watched.exposition());
+            text.push_str(&of_queries(&seen.live.as_ref().map(Live::census).unwrap_or_default()));
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
@@ -156,6 +221,24 @@ fn of_plugins(plugins: &[PluginCensus]) -> String {
     text
 }
 
+/// What a server was asked for facts, by kind of query, since the start.
+fn of_queries(queries: &BTreeMap<&'static str, Asked>) -> String {
+    let mut text = String::new();
+    if queries.is_empty() {
+        return text;
+    }
+    let mut family = |name: &str, help: &str, value: &dyn Fn(&Asked) -> String| {
+        let _ = write!(text, "# HELP bewit_velociraptor_{name} {help}\n# TYPE bewit_velociraptor_{name} counter\n");
+        for (query, asked) in queries {
+            let _ = writeln!(text, "bewit_velociraptor_{name}{{query=\"{query}\"}} {}", value(asked));
+        }
+    };
+    family("queries_total", "Queries for facts.", &|asked| asked.queries.to_string());
+    family("query_failures_total", "Queries for facts that failed.", &|asked| asked.failed.to_string());
+    family("query_seconds_total", "Time of all queries for facts.", &|asked| asked.time.as_secs_f64().to_string());
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,5 +283,22 @@ mod tests {
             let name = line.split(['{', ' ']).next().unwrap();
             assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
         }
+    }
+
+    #[test]
+    fn queries_are_told_apart() {
+        let asked = Asked { queries: 3, failed: 1, time: std::time::Duration::from_millis(1500) };
+        insta::assert_snapshot!(of_queries(&BTreeMap::from([("flow", asked)])), @r#"
+        # HELP bewit_velociraptor_queries_total Queries for facts.
+        # TYPE bewit_velociraptor_queries_total counter
+        bewit_velociraptor_queries_total{query="flow"} 3
+        # HELP bewit_velociraptor_query_failures_total Queries for facts that failed.
+        # TYPE bewit_velociraptor_query_failures_total counter
+        bewit_velociraptor_query_failures_total{query="flow"} 1
+        # HELP bewit_velociraptor_query_seconds_total Time of all queries for facts.
+        # TYPE bewit_velociraptor_query_seconds_total counter
+        bewit_velociraptor_query_seconds_total{query="flow"} 1.5
+        "#);
+        assert_eq!(of_queries(&BTreeMap::new()), "");
     }
 }

@@ -123,6 +123,8 @@ pub struct Received {
     pub raw: Vec<u8>,
     /// The MAIL command's parameters.
     pub parameters: String,
+    /// When its final dot had come.
+    pub at: Instant,
 }
 
 impl Received {

@@ -314,6 +314,7 @@ impl Dialogue<'_> {
             to: mail.to,
             raw,
             parameters: mail.parameters,
+            at: std::time::Instant::now(),
         });
         let wanted = match (&received, over) {
             (_, true) => "552 5.3.4 too big",

@@ -141,6 +141,7 @@ impl Scene {
                         to: Vec::new(),
                         raw,
                         parameters: String::new(),
+                        at: std::time::Instant::now(),
                     };
                     copies.entry(mail.message_id()).or_default().push(mail.raw);
                 }

@@ -258,6 +258,7 @@ fn judgements_that_were_put_off_are_listed_shown_and_moved() {
         let put_off = |rule: &str, again| PutOff {
             rule: rule.to_owned(),
             reason: "the filter `ioc` gave no answer: \u{1b}timed out".to_owned(),
+            counts: true,
             again,
             trace: vec![TraceEntry {
                 filter: "ioc".to_owned(),

@@ -23,7 +23,7 @@ pth = "spool"
 base_url = "velociraptor.example.org"
 
 [velociraptor]
-api_config = "api.config.yaml"
+org = ["root", "root"]
 
 [[rule]]
 name = "one"
@@ -54,7 +54,8 @@ throttle = "digset"
     14 error: `path` is missing in [intake.spool] | The folder.
     15 error: unknown key `pth` in [intake.spool] | did you mean `path`?
     18 error: `base_url` has no scheme | write "https://velociraptor.example.org"
-    20 error: `velociraptor` is not supported by this version of Bewit | events are not pulled from a live server yet: take it out, or use a version that has it
+    20 error: `api_config` is missing in [velociraptor] | The API client file, as `velociraptor config api_client --role api` writes it. Others must not be able to read it.
+    21 error: the org `root` is listed twice | keep one of them
     23 error: rule `one` has no sender | write sender = "…" in the rule, or from = "Bewit <bewit@example.org>" in [smtp] for all
     25 error: unknown key `recipents` in [[rule]] | did you mean `recipients`?
     26 error: `on = "alert"` is not supported by this version of Bewit | take it out, or use a version that has it
@@ -284,7 +285,7 @@ fn warnings_are_no_errors() {
     "#);
     let text = "[smtp]\nmailbox = \"m\"\nport = 25\n";
     insta::assert_snapshot!(brief(text), @"
-    - warning: no intake is configured | without [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)
+    - warning: no intake is configured | without [velociraptor], [intake.spool] or [intake.http], events come from standard input alone (`bewit run -`)
     - warning: there is no rule | without a [[rule]], nobody is told of anything
     3 warning: `port` does nothing without `server` | mail goes to the folder `mailbox`
     ");

@@ -115,7 +115,7 @@ template = "flow-completion"
     assert_eq!(config.retry.waits.iter().map(Duration::as_secs).collect::<Vec<_>>(), [30, 120, 300, 900, 1800, 3600]);
     assert_eq!(config.limits, LineLimits::default());
     assert_eq!(config.templates, Some(folder.path().join("templates")));
-    assert_eq!(config.web.unwrap().port(), 8026);
+    assert_eq!(config.web.unwrap().listen.port(), 8026);
     let rule = &config.rules[0];
     assert_eq!(rule.delay_threshold, 300);
     assert_eq!(rule.include_result_table_from[0].max_rows, 20);
@@ -360,4 +360,34 @@ fn relative_paths_start_at_the_file_s_folder() {
     assert!(matches!(&config.transport, Transport::Mailbox(mailbox) if *mailbox == folder.path().join("mail")));
     let config = load::parse(HEAD, "x", Path::new("")).unwrap();
     assert!(config.outbox.path.is_absolute());
+}
+
+#[test]
+fn the_studio_needs_a_token_wherever_others_reach_it() {
+    let examine = |web: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, "s3cret").unwrap();
+        std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let text = format!("[smtp]\nmailbox = \"m\"\nfrom = \"b@example.org\"\n[web]\n{web}\n");
+        load::examine_text(&text, "bewit.toml", folder.path(), Proof::Everything)
+    };
+    let web = |text: &str| examine(text).config.map(|config| config.web.unwrap());
+    let local = web("listen = \"127.0.0.1:1\"").unwrap();
+    assert!(local.token.is_none() && local.hosts.is_empty());
+    assert!(web("listen = \"[::1]:1\"\ntoken_file = \"token\"").unwrap().token.is_some());
+    for open in ["listen = \"0.0.0.0:1\"", "listen = \"127.0.0.1:1\"\nhosts = [\"bewit.example.org\"]"] {
+        let refused = examine(open);
+        assert!(refused.config.is_none());
+        assert!(refused.diagnostics.to_string().contains("has no token"), "{}", refused.diagnostics);
+        let told = examine(&format!("{open}\ntoken_file = \"token\""));
+        assert_eq!(told.diagnostics.to_string().contains("in clear"), open.contains("0.0.0.0"), "{}", told.diagnostics);
+        assert!(told.config.is_some());
+    }
+    let named = web("listen = \"127.0.0.1:1\"\ntoken_file = \"token\"\nhosts = [\"Bewit.Example.org\"]").unwrap();
+    assert_eq!(named.hosts, ["bewit.example.org"]);
+    for wrong in ["https://bewit.example.org", "bewit:8026", "a b"] {
+        let text = format!("listen = \"127.0.0.1:1\"\ntoken_file = \"token\"\nhosts = [\"{wrong}\"]");
+        assert!(examine(&text).diagnostics.to_string().contains("not the name of a host"), "{wrong}");
+    }
 }

@@ -4,6 +4,7 @@ mod errors;
 mod meaning;
 mod plugins;
 mod schema;
+mod velociraptor;
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::super::decode::{Known, Section, known};
 use super::super::schema::config_schema;
-use super::super::{raw, raw_plugin, raw_rule};
+use super::super::{raw, raw_plugin, raw_rule, raw_velociraptor};
 use super::*;
 
 fn names<S: Section>() -> Vec<String> {
@@ -16,6 +16,7 @@ pub(super) fn keys() -> Vec<String> {
         names::<raw::Smtp>(),
         names::<raw::Timeouts>(),
         names::<raw::Outbox>(),
+        names::<raw_velociraptor::Velociraptor>(),
         names::<raw::Intake>(),
         names::<raw::Spool>(),
         names::<raw::Limits>(),
@@ -127,6 +128,10 @@ fn it_refuses_what_is_refused() {
         "[smtp]\n[[rule]]\nname = \"x\"\nhtml = \"yes\"",
         "[smtp]\n[[rule]]\nname = \"x\"\nhtml = true\nHTML = true",
         "[smtp]\n[[rule]]\nname = \"x\"\ninclude_result_table_from = [{ columns = \"x\" }]",
+        "[smtp]\n[velociraptor]",
+        "[smtp]\n[velociraptor]\napi_config = \"a\"\norg = []",
+        "[smtp]\n[velociraptor]\napi_config = \"a\"\norg = 1",
+        "[smtp]\n[velociraptor]\napi_config = \"a\"\nwatch = \"yes\"",
         "[smtp]\n[plugins.x]",
         "[smtp]\n[plugins.X]\npath = \"x.wasm\"",
         "[smtp]\n[plugins.delay_threshold]\npath = \"x.wasm\"",
@@ -144,6 +149,8 @@ fn it_refuses_what_is_refused() {
     }
     for text in [
         "[smtp]\n[[rule]]\nname = \"x\"\nIncludeResultTableFrom = [{ Source = \"x\" }]",
+        "[smtp]\n[velociraptor]\napi_config = \"a\"\norg = [\"root\", \"O1\"]\npublish = \"Custom.X\"",
+        "[smtp]\n[velociraptor]\napi_config = \"a\"\norg = \"*\"",
         "[smtp]\n[plugins.a-1_b]\npath = \"x.wasm\"\nsettings = { a = [1, { b = 1.5 }] }\nfiles = { a = \"a.txt\" }",
         "[smtp]\n[[rule]]\nname = \"x\"\nfilters = [\"a\", { plugin = \"b\", when = \"always\" }]",
         "[smtp]\n[[rule]]\nname = \"x\"\nrenderers = [{ source = \"x\", plugin = \"a\" }]",
@@ -216,6 +223,8 @@ fn the_defaults_told_are_the_defaults_that_hold() {
             if row.is_empty() { String::new() } else { format!(", {}", inline::<raw_rule::MetadataField>()) },
         )
     };
+    let api = super::velociraptor::api_file(folder.path());
+    let server = |keys: String| format!("[velociraptor]\napi_config = '{}'\n{keys}", api.display());
     let nothing = || String::new();
     let bare = file(nothing(), nothing(), nothing(), nothing(), nothing(), nothing(), nothing());
     let full = file(
@@ -227,6 +236,7 @@ fn the_defaults_told_are_the_defaults_that_hold() {
         format!(", {}", inline::<raw_rule::ResultTable>()),
         format!(", {}", inline::<raw_rule::ResultAttachment>()),
     );
+    let (bare, full) = (bare + &server(nothing()), full + &server(lines::<raw_velociraptor::Velociraptor>()));
     let (bare, full) = (bare + &plugins(false), full + &plugins(true));
     assert!(full.lines().count() > bare.lines().count() + 35, "{full}");
     assert_eq!(format!("{:#?}", good(&full)), format!("{:#?}", good(&bare)));

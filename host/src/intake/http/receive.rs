@@ -93,7 +93,7 @@ async fn hand_over(site: &Site, found: Vec<Found>, report: &mut Report) -> Resul
     while found.peek().is_some() {
         let (numbers, lines): (Vec<_>, Vec<_>) =
             found.by_ref().take(BATCH_LINES).map(|found| (found.number, found.line)).unzip();
-        let batch = Batch { source: "http".to_owned(), folder: None, lines, position: None };
+        let batch = Batch { source: "http".to_owned(), folder: None, lines, position: None, keyed: false };
         let fates = site.accept.accept(batch).await.map_err(|error| site.trouble(error))?;
         numbers.into_iter().zip(fates).for_each(|(number, fate)| report.line(number, fate));
     }

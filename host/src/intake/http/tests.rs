@@ -1,6 +1,8 @@
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::*;
 use crate::config::secret::{Secret, SecretValue};
@@ -25,7 +27,7 @@ async fn site(change: impl FnOnce(&mut HttpConfig, &mut Patience)) -> Site {
     let address = server.local_addr().unwrap();
     let fake = Arc::<Fake>::default();
     let accept = Arc::clone(&fake);
-    let token = Token::from_fn(Arc::new(|| Ok(SecretValue(TOKEN.into()))), Duration::ZERO);
+    let token = Token::from_fn(Arc::new(|| Ok(SecretValue(TOKEN.into()))), Duration::ZERO, "test");
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(async move {
         let limits = LineLimits { line: 2000, ..LineLimits::default() };
@@ -139,7 +141,7 @@ async fn a_token_that_cannot_be_read_is_not_the_clients_fault() {
     let server = Server::bind(&config).await.unwrap();
     let address = server.local_addr().unwrap();
     let read = || Err(crate::config::secret::SecretError("gone".into()));
-    let token = Token::from_fn(Arc::new(read), Duration::ZERO);
+    let token = Token::from_fn(Arc::new(read), Duration::ZERO, "test");
     let (stop, stopped) = watch::channel(false);
     let fake = Arc::<Fake>::default();
     let task = tokio::spawn(async move { server.serve(&LineLimits::default(), fake, token, PATIENCE, stopped).await });
@@ -249,7 +251,7 @@ async fn the_slow_are_closed() {
     // Byte by byte, but never to the end of the header.
     let mut stream = site.connect().await;
     let (mut read, mut write) = stream.split();
-    let since = Instant::now();
+    let since = std::time::Instant::now();
     let drip = async {
         while write.write_all(b"P").await.is_ok() {
             sleep(Duration::from_millis(20)).await;

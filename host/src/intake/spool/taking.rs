@@ -136,6 +136,7 @@ impl Spool {
             folder: Some(Arc::clone(self.folders.path())),
             lines: std::mem::take(&mut part.lines),
             position: Some(Position { source: claim.source(), offset: part.next }),
+            keyed: false,
         };
         fault::point("spool_before_accept");
         let fates = self.accept.accept(batch).await?;
@@ -174,6 +175,7 @@ impl Spool {
                     folder: None,
                     lines: vec![Line { offset: 0, content: Err(refused) }],
                     position: Some(Position { source: claim.source(), offset: length.max(1) }),
+                    keyed: false,
                 };
                 match self.accept.accept(batch).await {
                     Ok(_) => break,

@@ -212,11 +212,13 @@ pub(in super::super) async fn act(
                     .execute(&mut *conn)
                     .await?;
             }
-            sqlx::query("UPDATE postponed SET next_at = ?1, since = ?1, updated = ?1, attempts = 0 WHERE id = ?2")
-                .bind(now)
-                .bind(id)
-                .execute(&mut *conn)
-                .await?;
+            sqlx::query(
+                "UPDATE postponed SET next_at = ?1, since = ?1, updated = ?1, attempts = 0, excused = 0 WHERE id = ?2",
+            )
+            .bind(now)
+            .bind(id)
+            .execute(&mut *conn)
+            .await?;
         }
     }
     Ok(Handled::Done(vec![format!("{name}, rule {rule}")]))

@@ -146,6 +146,7 @@ fn put_off(rule: &str, again: bool) -> PutOff {
     PutOff {
         rule: rule.into(),
         reason: "the filter `ioc` gave no answer: timed out".into(),
+        counts: true,
         again,
         trace: vec![TraceEntry { filter: "ioc".into(), verdict: TraceVerdict::Unknown, detail: "timed out".into() }],
     }

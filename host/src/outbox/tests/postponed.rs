@@ -222,7 +222,7 @@ async fn an_outbox_of_the_first_schema_is_brought_up_with_what_is_in_it() {
     outbox.close().await;
     tamper(&rig, "DROP TABLE postponed; DROP TABLE line_blob; DROP TABLE line; PRAGMA user_version = 1").await;
     let error = Reader::open(&rig.database()).await.unwrap_err().to_string();
-    assert!(error.contains("has schema 1, this program needs 2"), "{error}");
+    assert!(error.contains("has schema 1, this program needs 3"), "{error}");
     let outbox = rig.open().await;
     accept(&outbox, vec![held(2, vec![], vec![], vec![put_off("rule", true)])], at(1)).await;
     assert_eq!(outbox.claim(10, at(1)).await.unwrap().len(), 1);
@@ -236,5 +236,37 @@ async fn a_line_without_a_judgement_is_refused() {
     let outbox = rig.open().await;
     let error = outbox.accept(vec![held(1, vec![], vec![], vec![])], None, at(0)).await.unwrap_err();
     assert!(matches!(error, OutboxError::Io(_)), "{error}");
+    outbox.close().await;
+}
+
+#[tokio::test]
+async fn attempts_that_do_not_count_end_only_with_give_up() {
+    let mut rig = Rig::new();
+    rig.retry.give_up = Duration::from_secs(86_400);
+    let outbox = rig.open().await;
+    let uncounted = || PutOff { counts: false, ..put_off("rule", true) };
+    accept(&outbox, vec![held(1, vec![], vec![], vec![uncounted()])], at(0)).await;
+    let mut now = at(0);
+    let settle = async |put_off: PutOff, now: &mut Timestamp| {
+        *now = judgements(&rig).await[0].next.unwrap();
+        let job = outbox.due_judgements(*now, 8).await.unwrap().remove(0);
+        outbox.settle(&job, Judged::PutOff(put_off), *now).await.unwrap()
+    };
+    for _ in 0..20 {
+        assert_eq!(settle(uncounted(), &mut now).await, Settled::Waits);
+    }
+    assert_eq!(judgements(&rig).await[0].attempts, 21);
+    // Of those that count there are as many as ever.
+    for attempt in 1..=ATTEMPTS {
+        let settled = settle(put_off("rule", true), &mut now).await;
+        assert_eq!(settled, if attempt == ATTEMPTS { Settled::GivenUp } else { Settled::Waits }, "{attempt}");
+    }
+    // By hand it begins anew, and age ends it.
+    by_hand(&rig, Action::Retry, 1, now).await;
+    assert_eq!(settle(uncounted(), &mut now).await, Settled::Waits);
+    let job = outbox.due_judgement(Timestamp::MAX).await.unwrap().unwrap();
+    let late = now.checked_add(Duration::from_secs(90_000)).unwrap();
+    assert_eq!(outbox.settle(&job, Judged::PutOff(uncounted()), late).await.unwrap(), Settled::GivenUp);
+    sound(&rig).await;
     outbox.close().await;
 }

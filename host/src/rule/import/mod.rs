@@ -70,6 +70,34 @@ pub fn read(text: &str) -> Result<ParameterSets, ImportError> {
     let value: Value = serde_json::from_str(text).map_err(|error| ImportError::NotJson(error.to_string()))?;
     let mut found = ParameterSets::default();
     collect(value, &mut found)?;
+    some(found)
+}
+
+/// Finds the parameter sets in the state of a server's event monitoring, as `get_server_monitoring()` answers it:
+/// `artifacts` are the names, `specs` have parameters for those that do not run with their defaults alone.
+///
+/// # Errors
+/// When the artifact does not run: which others do, or ([`ImportError::NoParameters`]) that none does.
+pub fn running(mut state: Value) -> Result<ParameterSets, ImportError> {
+    let mut specs = match state.get_mut("specs").map(Value::take) {
+        Some(Value::Array(specs)) => specs,
+        _ => Vec::new(),
+    };
+    for name in state.get("artifacts").and_then(Value::as_array).into_iter().flatten() {
+        let known = specs.iter().any(|spec| spec.get("artifact") == Some(name));
+        if name.is_string() && !known {
+            specs.push(serde_json::json!({ "artifact": name }));
+        }
+    }
+    let mut found = ParameterSets::default();
+    for spec in specs.into_iter().filter(|spec| spec.get("artifact").is_some_and(Value::is_string)) {
+        collect(spec, &mut found)?;
+    }
+    some(found)
+}
+
+/// What was found, if it is something.
+fn some(found: ParameterSets) -> Result<ParameterSets, ImportError> {
     if !found.sets.is_empty() {
         return Ok(found);
     }

@@ -215,3 +215,36 @@ fn notes_where_the_effect_changes() {
     let executor = json!({"NotifyExecutor": "Y", "NotifyExecutorDomains": "UsernameRegex,Domain\ni,x.org\n", "SendInterval": "-1", "NewClientArtifacts": "x"});
     assert!(text(&executor).contains("InterrogationService is never told"), "{}", text(&executor));
 }
+
+#[test]
+fn what_runs_on_a_server() {
+    let state = serde_json::json!({
+        "creator": "admin", "artifacts": ["Server.Monitor.Health", "Server.Monitor.FlowCompletion", "Custom.Server.Monitor.FlowCompletion"],
+        "specs": [
+            { "artifact": "Server.Monitor.Health", "parameters": { "env": [] } },
+            { "artifact": "Server.Monitor.FlowCompletion",
+              "parameters": { "env": [{ "key": "Recipients", "value": "Email\na@example.org\n", "comment": "" }] } },
+        ],
+    });
+    let found = running(state).unwrap();
+    assert_eq!(found.passed_over, ["Server.Monitor.Health"]);
+    // The copy runs with its defaults.
+    assert_eq!(found.sets.iter().map(|set| set.0.len()).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[test]
+fn where_the_artifact_does_not_run() {
+    for state in [
+        serde_json::json!(null),
+        serde_json::json!({}),
+        serde_json::json!({ "artifacts": [], "specs": [] }),
+        serde_json::json!({ "artifacts": [7], "specs": [{}, 7, { "artifact": 7 }] }),
+        serde_json::json!([{ "Recipients": "x" }]),
+    ] {
+        assert_eq!(running(state).unwrap_err(), ImportError::NoParameters);
+    }
+    let error = running(serde_json::json!({ "artifacts": ["A\u{1b}[31m", "B"] })).unwrap_err();
+    assert!(
+        matches!(error, ImportError::OtherArtifacts(names) if names.ends_with(", `B`") && !names.contains('\u{1b}'))
+    );
+}

@@ -1,23 +1,24 @@
-//! Who may send.
+//! A bearer token: who shows it may send events, or act in the studio.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use hyper::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 
-use super::answer::Answer;
 use crate::config::secret::{Secret, SecretError, SecretValue};
 
 type Read = dyn Fn() -> Result<SecretValue, SecretError> + Send + Sync;
 
 /// The bearer token. It is read for each request, so that a new one counts at once; what a command prints is kept for
 /// ten seconds.
-pub(super) struct Token {
+pub(crate) struct Token {
+    /// The section that it belongs to, for the log.
+    section: &'static str,
     read: Arc<Read>,
     keep: Duration,
     /// A hash: of equal length whatever the token's, and not the token.
@@ -25,35 +26,39 @@ pub(super) struct Token {
     complained: AtomicBool,
 }
 
+/// There is no token to compare with; the log says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server has no token to compare with")]
+pub(crate) struct NoToken;
+
 impl Token {
-    pub(super) fn new(secret: &Secret) -> Self {
+    /// The token of a section.
+    pub(crate) fn new(secret: &Secret, section: &'static str) -> Self {
         let keep = if let Secret::Command(_) = secret { Duration::from_secs(10) } else { Duration::ZERO };
         let secret = secret.clone();
-        Self::from_fn(Arc::new(move || secret.read()), keep)
+        Self::from_fn(Arc::new(move || secret.read()), keep, section)
     }
 
-    pub(super) fn from_fn(read: Arc<Read>, keep: Duration) -> Self {
-        Self { read, keep, kept: Mutex::new(None), complained: AtomicBool::new(false) }
+    /// A token that is had otherwise; what `read` answers is good for so long.
+    pub(crate) fn from_fn(read: Arc<Read>, keep: Duration, section: &'static str) -> Self {
+        Self { section, read, keep, kept: Mutex::new(None), complained: AtomicBool::new(false) }
     }
 
-    /// Whether a request brings the token.
+    /// Whether this is the token. The answer takes as long whatever is given.
     ///
     /// # Errors
-    /// The answer: 401, or 503 when there is no token to compare with.
-    pub(super) async fn check(&self, headers: &HeaderMap) -> Result<(), Answer> {
-        let mut given = headers.get_all(AUTHORIZATION).iter();
-        let (Some(given), None) = (given.next(), given.next()) else {
-            return Err(Answer::unauthorized("a bearer token is needed"));
-        };
-        let Some(given) = bearer(given.as_bytes()) else {
-            return Err(Answer::unauthorized("a bearer token is needed"));
-        };
+    /// When the token cannot be read.
+    pub(crate) async fn is(&self, given: &[u8]) -> Result<bool, NoToken> {
         let right = self.hash().await?;
         let given: [u8; 32] = Sha256::digest(given).into();
-        if bool::from(given.ct_eq(&right)) { Ok(()) } else { Err(Answer::unauthorized("this is not the token")) }
+        Ok(bool::from(given.ct_eq(&right)))
     }
 
-    async fn hash(&self) -> Result<[u8; 32], Answer> {
+    /// SHA-256 of the token.
+    ///
+    /// # Errors
+    /// When the token cannot be read.
+    pub(crate) async fn hash(&self) -> Result<[u8; 32], NoToken> {
         // One command at a time, however many ask.
         let mut kept = if self.keep.is_zero() { None } else { Some(self.kept.lock().await) };
         if let Some(Some((since, hash))) = kept.as_deref()
@@ -75,16 +80,23 @@ impl Token {
         Ok(hash)
     }
 
-    fn complain(&self, error: &str) -> Answer {
+    fn complain(&self, error: &str) -> NoToken {
         if !self.complained.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, "the token of intake.http cannot be read; no request is answered");
+            tracing::error!(%error, "the token of {} cannot be read; nobody is let in by it", self.section);
         }
-        Answer::error(StatusCode::SERVICE_UNAVAILABLE, "the server has no token to compare with").retry_after(10)
+        NoToken
     }
 }
 
+/// The token that a request shows, if it shows one and no more.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(given), None) = (given.next(), given.next()) else { return None };
+    token_of(given.as_bytes())
+}
+
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+fn token_of(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     let token = token.trim_ascii();
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
@@ -96,10 +108,10 @@ mod tests {
 
     #[test]
     fn the_scheme_is_bearer() {
-        assert_eq!(bearer(b"Bearer a b"), Some(b"a b".as_slice()));
-        assert_eq!(bearer(b"bEARER  abc "), Some(b"abc".as_slice()));
+        assert_eq!(token_of(b"Bearer a b"), Some(b"a b".as_slice()));
+        assert_eq!(token_of(b"bEARER  abc "), Some(b"abc".as_slice()));
         for value in ["", "Bearer", "Bearer ", "Bearer  ", "Basic abc", "Bearerabc", "abc"] {
-            assert_eq!(bearer(value.as_bytes()), None, "{value}");
+            assert_eq!(token_of(value.as_bytes()), None, "{value}");
         }
     }
 
@@ -113,20 +125,23 @@ mod tests {
                 *reads += 1;
                 Ok(SecretValue(format!("token {reads}")))
             };
-            Token::from_fn(Arc::new(read), keep)
+            Token::from_fn(Arc::new(read), keep, "test")
         };
-        let with = |value: &str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
         let file = token(Duration::ZERO);
-        assert!(file.check(&with("Bearer token 1")).await.is_ok());
-        assert!(file.check(&with("Bearer token 2")).await.is_ok());
-        assert!(file.check(&with("Bearer token 2")).await.is_err());
+        assert!(file.is(b"token 1").await.unwrap());
+        assert!(file.is(b"token 2").await.unwrap());
+        assert!(!file.is(b"token 2").await.unwrap());
         let command = token(Duration::from_secs(3600));
-        assert!(command.check(&with("Bearer token 4")).await.is_ok());
-        assert!(command.check(&with("Bearer token 4")).await.is_ok());
-        // Two at once are one too many.
-        let mut twice = with("Bearer token 4");
-        twice.append(AUTHORIZATION, "Bearer token 4".parse().unwrap());
-        assert!(command.check(&twice).await.is_err());
+        assert!(command.is(b"token 4").await.unwrap());
+        assert!(command.is(b"token 4").await.unwrap());
         assert_eq!(*reads.lock().unwrap(), 4);
+    }
+
+    #[test]
+    fn two_tokens_at_once_are_one_too_many() {
+        let mut headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer a".parse().unwrap())]);
+        assert_eq!(bearer(&headers), Some(b"a".as_slice()));
+        headers.append(AUTHORIZATION, "Bearer a".parse().unwrap());
+        assert_eq!(bearer(&headers), None);
     }
 }
