@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::compose::templates::LANGUAGES;
 use crate::config::diagnostic::Diagnostics;
+use crate::locale::LANGUAGES;
 use crate::snapshot::{Current, Snapshot};
 use crate::watch::{Hint, Watcher};
 

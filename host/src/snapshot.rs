@@ -10,11 +10,12 @@ use arc_swap::ArcSwap;
 
 use crate::compose::Composer;
 use crate::compose::links::Root;
-use crate::compose::templates::{LANGUAGES, TemplateError, Templates};
+use crate::compose::templates::{TemplateError, Templates};
 use crate::config::Config;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::config::load::{self, PlacedPlugin, Proof};
 use crate::findings::{Places, misused};
+use crate::locale::LANGUAGES;
 use crate::plugin::host::HostOptions;
 use crate::plugin::registry::Plugins;
 

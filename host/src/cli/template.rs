@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::table::Table;
 use super::{ConfigArgs, Exit, UsageError, output};
-use crate::compose::language;
-use crate::compose::templates::{DIGEST_SET, LANGUAGES, Listed, STOCK, STOCK_SET, Slot, Templates};
+use crate::compose::templates::{DIGEST_SET, Listed, STOCK, STOCK_SET, Slot, Templates};
 use crate::config::Config;
 use crate::config::load::load_offline;
+use crate::locale::{self, LANGUAGES};
 use crate::rule::Throttle;
 use crate::snapshot::{languages, template_sets};
 use crate::text::Visible;
@@ -184,7 +184,7 @@ fn lines(config: &Config) -> Vec<Line> {
     let stock: BTreeSet<String> = STOCK
         .iter()
         .map(|(name, _)| (*name).to_owned())
-        .chain(language::STOCK.iter().map(|(name, _)| language::file(name)))
+        .chain(locale::STOCK.iter().map(|(name, _)| locale::file(name)))
         .collect();
     let mut all: BTreeSet<String> = files;
     // Also what could not be read, and what is not there.

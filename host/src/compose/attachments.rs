@@ -262,10 +262,8 @@ impl<'a> Files<'a> {
     /// When the blob store cannot be written.
     pub(super) fn finish(mut self) -> io::Result<Attached> {
         if self.unwanted > 0 {
-            let them = self.locale.n("more_files", self.unwanted);
-            let values = [("limit", FILES.to_string()), ("files", them)];
-            let values = values.each_ref().map(|(name, value)| (*name, value.as_str()));
-            self.notes.push(self.locale.t("note_files_left_out", &values));
+            let (limit, them) = (FILES.to_string(), self.locale.n("more_files", self.unwanted));
+            self.notes.push(self.locale.t("note_files_left_out", &[("limit", &limit), ("files", &them)]));
         }
         let over = self.is_over() && !self.origins.is_empty();
         let mut out = Attached { pictures: self.pictures, notes: self.notes, ..Attached::default() };

@@ -14,15 +14,7 @@ use std::sync::LazyLock;
 pub use self::catalogue::Text;
 use self::catalogue::{Catalogue, Entry};
 use super::templates::TemplateError;
-
-/// What every other language falls back to.
-pub const ENGLISH: &str = "en";
-
-/// The embedded catalogues, English first.
-pub const STOCK: &[(&str, &str)] = &[
-    (ENGLISH, include_str!("../../../templates/lang/en.toml")),
-    ("de", include_str!("../../../templates/lang/de.toml")),
-];
+pub use crate::locale::{ENGLISH, STOCK, file, is_name};
 
 /// One language, complete.
 #[derive(Debug, Clone, Default)]
@@ -57,16 +49,6 @@ impl Language {
     pub fn nearest(&self, key: &str) -> Option<&str> {
         catalogue::nearest(key, self.entries.keys().map(String::as_str))
     }
-}
-
-/// Whether a text can be the name of a language: `de`, `pt-BR`. Such a name is a plain file name, too.
-#[must_use]
-pub fn is_name(name: &str) -> bool {
-    let mut parts = name.split('-');
-    let first = parts.next().unwrap_or_default();
-    (2..=8).contains(&first.len())
-        && first.bytes().all(|byte| byte.is_ascii_lowercase())
-        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// The embedded English.
@@ -116,10 +98,4 @@ pub(super) fn read(
         languages.insert((*name).to_owned(), Language { name: (*name).to_owned(), entries: whole.entries });
     }
     languages
-}
-
-/// `lang/NAME.toml`
-#[must_use]
-pub fn file(name: &str) -> String {
-    format!("lang/{name}.toml")
 }

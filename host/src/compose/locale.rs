@@ -7,8 +7,8 @@ use jiff::{Timestamp, ZonedDateTime};
 
 use super::human;
 use super::language::Language;
-use crate::config::LocaleConfig;
 use crate::event::time::Moment;
+use crate::locale::LocaleConfig;
 use crate::text;
 
 /// A language with the site's time zone and form of dates.

@@ -31,15 +31,12 @@ use serde::Serialize;
 use self::engine::Engine;
 use super::language::{self, ENGLISH, Language};
 use super::locale::Locale;
-use crate::config::LocaleConfig;
+use crate::locale::LocaleConfig;
 
 /// The set that every site has.
 pub const STOCK_SET: &str = "flow-completion";
 /// The set that writes digests.
 pub const DIGEST_SET: &str = "digest";
-
-/// The folder of catalogues in a template folder.
-pub const LANGUAGES: &str = "lang";
 
 /// The embedded files, by name.
 pub const STOCK: &[(&str, &str)] = &[

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use self::secret::Secret;
 use crate::event::line::LineLimits;
+use crate::locale::LocaleConfig;
 use crate::plugin::spec::PluginSpec;
 use crate::rule::Rule;
 use crate::rule::address::Mailbox;
@@ -222,27 +223,6 @@ pub struct HttpConfig {
     pub token: Secret,
     /// Bytes of one request.
     pub max_body: u64,
-}
-
-/// `[locale]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocaleConfig {
-    /// Language of mails whose rule names none.
-    pub language: String,
-    /// Zone of all times in mails.
-    pub time_zone: jiff::tz::TimeZone,
-    /// How they are written (strftime), proved; `None`: RFC 3339.
-    pub date_format: Option<String>,
-}
-
-impl Default for LocaleConfig {
-    fn default() -> Self {
-        Self {
-            language: crate::compose::language::ENGLISH.to_owned(),
-            time_zone: jiff::tz::TimeZone::UTC,
-            date_format: None,
-        }
-    }
 }
 
 /// `[web]`

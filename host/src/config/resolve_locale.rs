@@ -7,10 +7,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::decode::{Field, Findings, list, nearest};
+use super::raw;
 use super::values::Word;
-use super::{LocaleConfig, raw};
-use crate::compose::language;
-use crate::compose::templates::LANGUAGES;
+use crate::locale::{self, LANGUAGES, LocaleConfig};
 
 /// The languages that mails can be written in.
 pub(super) struct Languages(BTreeSet<String>);
@@ -18,11 +17,11 @@ pub(super) struct Languages(BTreeSet<String>);
 impl Languages {
     /// Those that are shipped, and those of a template folder. A file's content is proved with the templates.
     pub(super) fn of(templates: Option<&Path>) -> Self {
-        let mut names: BTreeSet<String> = language::STOCK.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut names: BTreeSet<String> = locale::STOCK.iter().map(|(name, _)| (*name).to_owned()).collect();
         let own = templates.and_then(|folder| std::fs::read_dir(folder.join(LANGUAGES)).ok());
         for entry in own.into_iter().flatten().flatten() {
             let file = entry.file_name().to_string_lossy().into_owned();
-            names.extend(file.strip_suffix(".toml").filter(|name| language::is_name(name)).map(str::to_owned));
+            names.extend(file.strip_suffix(".toml").filter(|name| locale::is_name(name)).map(str::to_owned));
         }
         Self(names)
     }
@@ -38,7 +37,7 @@ impl Languages {
         let near = nearest(&name, names.iter().copied()).filter(|_| name.len() > 2);
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None if language::is_name(&name) => {
+            None if locale::is_name(&name) => {
                 format!("known are {}; a file lang/{name}.toml in the folder of [templates] adds it", list(&names))
             }
             None => format!("known are {}; a language is named as in de or pt-BR", list(&names)),

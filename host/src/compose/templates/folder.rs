@@ -6,8 +6,9 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{LANGUAGES, TemplateError};
+use super::TemplateError;
 use crate::compose::language;
+use crate::locale::LANGUAGES;
 
 /// Octets of one file.
 const SIZE: u64 = 1024 * 1024;
