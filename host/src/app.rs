@@ -26,7 +26,7 @@ use crate::reload::{News, Reloader};
 use crate::snapshot::{Current, Snapshot};
 use crate::velociraptor::client::Client;
 use crate::web;
-use crate::web::studio::{Events, Samples, Spool};
+use crate::web::studio::{Events, Samples, Spool, Stored};
 
 /// How often finished mails older than `retention` are removed.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -208,9 +208,13 @@ impl App {
         if let Some(web) = &config.web {
             let server = web::Server::bind(web).await.with_context(|| format!("web: {}", web.listen))?;
             let current = Arc::clone(&self.current);
-            let events: Vec<Arc<dyn Events>> = vec![Arc::new(Spool::new(Arc::clone(&current))), Arc::new(Samples)];
+            let events: Vec<Arc<dyn Events>> = vec![
+                Arc::new(Stored::new(Arc::clone(&current))),
+                Arc::new(Spool::new(Arc::clone(&current))),
+                Arc::new(Samples),
+            ];
             let daemon = web::Daemon { outbox: self.outbox.clone(), watched, live: self.live.clone() };
-            let site = web::Site { current, news, events, daemon: Some(daemon) };
+            let site = web::Site { current, file: self.config_file.clone(), news, events, daemon: Some(daemon) };
             let stops = rest_stops.clone();
             parts.spawn("web", async move { server.run(site, stops).await.context("web") });
         }

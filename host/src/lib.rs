@@ -34,6 +34,7 @@ pub mod postponed;
 pub mod publish;
 pub mod reload;
 pub mod rule;
+pub mod simulate;
 pub mod snapshot;
 pub mod text;
 mod token;

@@ -21,7 +21,7 @@ use crate::fault;
 use crate::intake::{Accept, Batch, Fate, Line};
 use crate::judge::{self, Postponed};
 use crate::outbox::{
-    Accepted, Content, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
+    Accepted, Content, Document, Gathered, Held, Judged, LINE_LIMIT, Outbox, OutboxError, Outcome, PutOff, Receipt,
 };
 use crate::plugin::Ask;
 use crate::rule::{Decision, Rule, Throttle, TraceEntry, TraceVerdict, Verdict};
@@ -250,7 +250,8 @@ fn judge(
         Examined::Rejected { offset, length, digest, reason } => Content::Rejected { offset, length, digest, reason },
         // A known key is not composed again: the outbox compares the bodies and answers duplicate or conflict.
         Examined::Event { event, digest, .. } if known.contains(&event.key) => {
-            Content::Event { key: event.key, digest, outcomes: Vec::new(), held: None }
+            let document = Document::of(&event);
+            Content::Event { key: event.key, digest, document, outcomes: Vec::new(), held: None }
         }
         Examined::Event { event, digest, line } => {
             let (mut outcomes, mut rules) = (Vec::new(), Vec::new());
@@ -276,7 +277,9 @@ fn judge(
                 let files = ground.rows.keep(&event, ground.blobs).map_err(|error| ground.refused(error))?;
                 Some(Box::new(Held { line, files, rules }))
             };
-            Content::Event { key: event.key, digest, outcomes, held }
+            // With the facts that were asked for.
+            let document = Document::of(whole);
+            Content::Event { key: event.key, digest, document, outcomes, held }
         }
     })
 }

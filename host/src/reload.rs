@@ -80,6 +80,12 @@ impl Reloader {
         reloader
     }
 
+    /// The configuration file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.config_file
+    }
+
     /// Tells the generation in force, and each new one.
     #[must_use]
     pub fn generations(&self) -> watch::Receiver<u64> {

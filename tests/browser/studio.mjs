@@ -128,7 +128,7 @@ const reachable = async (page, visit) => {
   return seen;
 };
 
-const isFile = (address) => /^\/preview\/(attachment|mail\.eml)|\.eml(\?|$)/.test(new URL(address).pathname);
+const isFile = (address) => /^\/(preview|mailbox)\/(attachment|mail\.eml)$/.test(new URL(address).pathname);
 
 // Walks every page with a hostile event: nothing runs, nothing asks elsewhere, nothing complains.
 const walk = async () => {
@@ -163,7 +163,7 @@ const walk = async () => {
     return found.links;
   });
   // A link of the mail leads nowhere from inside the frame.
-  await page.goto(given.start[0]);
+  await page.goto(given.frame);
   const link = page.frameLocator("iframe").locator("a[href^=https]").first();
   if (await link.count() > 0) {
     const quiet = wrong.length;
@@ -175,6 +175,40 @@ const walk = async () => {
   }
   clean(wrong);
   return { visited: visited.length };
+};
+
+// Edits a rule and sees what would change while writing, breaks it and sees the caret, mends and copies it.
+const whatif = async () => {
+  const { page, wrong } = await open();
+  const address = `${given.base}/explain?event=stored%3A4&rule=network`;
+  await page.goto(address);
+  const area = page.getByLabel(/The rule in the configuration file/);
+  const rule = await area.inputValue();
+  check(rule.startsWith("[[rule]]\nname = \"network\""), rule);
+  const answer = page.locator("#answer");
+  await area.fill(rule.replace("Netstat", "Netstat|Pslist"));
+  await answer.getByText("3 new, 0 gone, 0 changed").waitFor();
+  check(await page.evaluate(() => document.activeElement.id) === "toml", "the writer stays where they write");
+  await area.press("End");
+  await area.pressSequentially("\nrecipient = []");
+  await answer.locator(".problems .caret").waitFor();
+  const problem = await answer.innerText();
+  check(problem.includes("recipient") && problem.includes("^^^"), problem);
+  check(await page.locator("#status").innerText() === "The rule is refused", "the head of the page says it");
+  await area.fill(rule.replace("Netstat", "Nothing"));
+  await answer.getByText("0 new, 1 gone, 0 changed").waitFor();
+  check(await answer.locator(".problems").count() === 0, "the problem is gone");
+  // A saved configuration renews the decision, not the text that is being written.
+  const config = fs.readFileSync(given.config, "utf8");
+  save(given.config, config.replace('artifacts_to_alert_on = "Netstat"', 'artifacts_to_alert_on = "Net.tat"'));
+  await page.locator("#live").getByText("matches `Net.tat`").waitFor();
+  check((await area.inputValue()).includes("Nothing"), "what is written stays");
+  await page.getByRole("button", { name: "Copy the TOML" }).click();
+  const marked = await area.evaluate((box) => box.value.slice(box.selectionStart, box.selectionEnd));
+  check(marked === await area.inputValue(), "the whole text is marked");
+  check(page.url() === address, `the address stays: ${page.url()}`);
+  clean(wrong);
+  return {};
 };
 
 // axe-core finds nothing on any kind of page, light and dark, wide and narrow.
@@ -252,6 +286,12 @@ const bare = async () => {
   await page.getByRole("button", { name: "Look at it" }).click();
   await page.waitForURL(/event=pasted/);
   check((await page.locator("aside").innerText()).includes("C.77"), "the pasted event is shown");
+  await page.goto(`${given.base}/explain?event=sample%3Afinished`);
+  const area = page.getByLabel(/The rule in the configuration file/);
+  await area.fill((await area.inputValue()).replace("[[rule]]", "[[rule]]\nartifacts_to_alert_on = 'Nothing'"));
+  await page.getByRole("button", { name: "See what would change" }).click();
+  await page.getByText(/0 new, [0-9]+ gone/).waitFor();
+  check((await area.inputValue()).includes("Nothing"), "the text is still there");
   return {};
 };
 
@@ -275,7 +315,7 @@ const login = async () => {
   return {};
 };
 
-const tasks = { live, walk, axe, keyboard, bare, login };
+const tasks = { live, walk, whatif, axe, keyboard, bare, login };
 let code = 0;
 try {
   console.log(JSON.stringify(await tasks[task]()));

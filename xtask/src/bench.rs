@@ -10,7 +10,8 @@ use crate::test::release_binary;
 type Part = fn() -> Result<()>;
 
 /// What can be measured.
-const PARTS: &[(&str, Part)] = &[("plugins", measure_plugins), ("velociraptor", measure_velociraptor)];
+const PARTS: &[(&str, Part)] =
+    &[("plugins", measure_plugins), ("velociraptor", measure_velociraptor), ("studio", measure_studio)];
 
 /// Measures the parts that are named, in order.
 pub(crate) fn run_all(names: &[String]) -> Result<()> {
@@ -41,4 +42,13 @@ fn measure_velociraptor() -> Result<()> {
         .args(["bench", "-p", "bewit", "--bench", "velociraptor"])
         .env("BEWIT_BIN", release_binary())
         .env("BEWIT_BENCH_OUT", target().join("bench-velociraptor.json")))
+}
+
+/// Pages while mails pass.
+fn measure_studio() -> Result<()> {
+    run(cargo().args(["build", "--release", "-p", "bewit"]))?;
+    run(cargo()
+        .args(["bench", "-p", "bewit", "--bench", "studio"])
+        .env("BEWIT_BIN", release_binary())
+        .env("BEWIT_BENCH_OUT", target().join("bench-studio.json")))
 }

@@ -26,7 +26,7 @@ cargo xtask COMMAND
   support FILE
           make the lint's data of what mail programs support, of the caniemail.json in the npm package caniemail
   bench PART
-          measure, and print the goals beside what was reached. PART: plugins, velociraptor
+          measure, and print the goals beside what was reached. PART: plugins, velociraptor, studio
   fault   build the binary with fault points, into target/fault
 ";
 

@@ -1,7 +1,7 @@
 //! `bewit explain`.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,23 +10,25 @@ use serde::Serialize;
 
 use super::facts::Server;
 use super::progress::Progress;
+use super::source::Source;
 use super::{ConfigArgs, Exit, UsageError, events, output};
 use crate::compose::Composer;
 use crate::config::Config;
 use crate::config::load::load_offline;
-use crate::event::{FlowCompletion, NoEvent};
+use crate::event::FlowCompletion;
 use crate::facts::RowReader;
 use crate::facts::live::Standing;
-use crate::judge::{Postponed, judge};
 use crate::pipeline::no_record;
 use crate::rule::{Decision, PluginNote, Rule, TraceEntry, TraceVerdict, Verdict};
+use crate::simulate;
 use crate::snapshot::Snapshot;
 use crate::text::{Visible, one_line};
 
 /// Show the decision for each event and rule, with the trace
 ///
 /// Each rule says of each event whether it mails and to whom, and each of its filters says why or why not. Nothing is
-/// sent or stored. A Velociraptor server that is configured is asked for facts that rules need and events do not carry.
+/// sent or stored. With --stored, --flow or --since the events are those that the outbox keeps, judged by the rules as
+/// they are now; what was decided then is shown by `bewit outbox show`. A Velociraptor server that is configured is asked for facts that rules need and events do not carry.
 /// Lines that are no events are named on standard error; the exit code is then 1.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -39,9 +41,9 @@ pub struct ExplainArgs {
     /// Do not ask the Velociraptor server for facts that an event does not carry
     #[arg(long)]
     pub offline: bool,
-    /// Files of events, one JSON object a line; `-` is standard input
-    #[arg(required = true, value_name = "EVENTS")]
-    pub events: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "the flattened arguments have their own")]
+    pub source: Source,
 }
 
 /// Runs it.
@@ -55,17 +57,19 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let progress = Progress::start("events explained", io::stdout().is_terminal());
     let rules: Vec<&Rule> = snapshot.config.rules.iter().collect();
     let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), args.json, output::stdout());
-    events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
+    args.source.note_rows(rules.iter().any(|rule| !rule.filters.is_empty()));
+    let (outbox, limits) = (&snapshot.config.outbox.path, &snapshot.config.limits);
+    args.source.each(outbox, limits, &progress, |met| match met.event {
         Ok(event) => match &server {
-            None => work.answer(&event, &heard.rows).context("standard output"),
+            None => work.answer(&event, &met.rows).context("standard output"),
             Some(server) => {
-                let facts = server.complete(&snapshot, &rules, &event, &heard.rows, false)?;
+                let facts = server.complete(&snapshot, &rules, &event, &met.rows, false)?;
                 let event = facts.event.as_deref().unwrap_or(&event);
                 work.answer_with(event, &facts.rows, &facts.standing).context("standard output")
             }
         },
-        Err(error) => {
-            work.refuse(&heard.place, &error);
+        Err(reason) => {
+            work.refuse(&met.place, &reason);
             Ok(())
         }
     })?;
@@ -119,9 +123,9 @@ impl<'a, W: Write> Work<'a, W> {
     }
 
     /// A line that is no event.
-    pub(super) fn refuse(&mut self, place: &str, error: &NoEvent) {
+    pub(super) fn refuse(&mut self, place: &str, reason: &str) {
         self.bad += 1;
-        output::note(format_args!("{place}: {}", Visible(&error.to_string())));
+        output::note(format_args!("{place}: {}", Visible(reason)));
     }
 
     /// An event: what each rule says of it.
@@ -175,21 +179,7 @@ impl<'a, W: Write> Work<'a, W> {
         if standing == Some(&Standing::NoRecord) {
             return (no_record(), None);
         }
-        let judged = judge(rule, event, rows, Timestamp::now(), self.composer.plugins);
-        let mut decision = judged.unwrap_or_else(Postponed::into_decision);
-        if decision.decision != Verdict::Notify {
-            return (decision, None);
-        }
-        match self.composer.subject(rule, event) {
-            Ok(subject) => (decision, Some(subject)),
-            Err(error) => {
-                decision.decision = Verdict::Error;
-                decision.reason = format!("the subject could not be written: {}", Visible(&error.to_string()));
-                decision.recipients.clear();
-                decision.notes.clear();
-                (decision, None)
-            }
-        }
+        simulate::decide(&self.composer, rule, event, rows, Timestamp::now())
     }
 
     /// Whether every line was an event.

@@ -21,6 +21,8 @@ pub mod run;
 pub mod schema;
 pub mod send_test;
 mod server;
+pub mod simulate;
+pub mod source;
 pub mod template;
 
 use std::path::PathBuf;
@@ -68,6 +70,7 @@ pub enum Command {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Render(render::RenderArgs),
+    Simulate(simulate::SimulateArgs),
     Preview(preview::PreviewArgs),
     Import(import::ImportArgs),
     Replay(replay::ReplayArgs),
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Render(args) => render::run(args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Preview(args) => preview::run(args),
         Command::Import(args) => import::run(args),
         Command::Replay(args) => replay::run(args),

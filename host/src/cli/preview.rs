@@ -14,7 +14,7 @@ use super::{Exit, UsageError, events, output};
 use crate::config::WebConfig;
 use crate::reload::{News, Reloader};
 use crate::snapshot::{Current, Snapshot};
-use crate::web::studio::{Events, Files, Samples, Spool};
+use crate::web::studio::{Events, Files, Samples, Spool, Stored};
 use crate::web::{Server, Site};
 
 /// The configuration file that is taken if it is there.
@@ -73,6 +73,7 @@ pub fn run(args: PreviewArgs) -> anyhow::Result<Exit> {
         }
         events.push(Arc::new(Samples));
         events.push(Arc::new(Spool::new(Arc::clone(&current))));
+        events.push(Arc::new(Stored::new(Arc::clone(&current))));
         let server = bind(&web).await?;
         open(&server)?;
         let reloader = file.map(|file| match refused {
@@ -138,12 +139,13 @@ pub(super) async fn serve(
     let (_hangup, hangups) = mpsc::channel(1);
     // Without a file there are no news; the sender lives as long as the pages.
     let (_still, mut news) = watch::channel(News::default());
-    let mut reloading = None;
+    let (mut reloading, mut file) = (None, None);
     if let Some(reloader) = reloader {
+        file = Some(reloader.file().to_owned());
         news = reloader.news();
         reloading = Some(tokio::spawn(reloader.run(hangups, stops.clone())));
     }
-    let site = Site { current, news, events, daemon: None };
+    let site = Site { current, file, news, events, daemon: None };
     let serving = tokio::spawn(server.run(site, stops));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

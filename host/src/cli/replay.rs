@@ -210,7 +210,7 @@ impl Reading {
                 let mut events = Vec::new();
                 for line in lines.into_iter().filter_map(|line| line.content.ok()) {
                     match event::read(&line, &snapshot.config.limits) {
-                        Err(error) => work.refuse(&format!("org {}", Visible(org)), &error),
+                        Err(error) => work.refuse(&format!("org {}", Visible(org)), &error.to_string()),
                         Ok(event) => events.push(event),
                     }
                 }

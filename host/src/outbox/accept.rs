@@ -6,7 +6,9 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 
 use super::command::Effects;
-use super::content::{Encoded, Encoder, ReadyMail};
+use super::content::{Encoder, ReadyMail};
+use super::document::{self, Document};
+use super::mail_row::{Link, store_content, store_mail};
 use super::postponed::{self, ReadyHeld};
 use super::sql::{kept, millis, timestamp};
 use super::throttle::{self, Slot, Stamp};
@@ -25,7 +27,7 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 enum LineContent {
-    Event { key: EventKey, digest: String, decisions: Vec<ReadyDecision>, held: Option<ReadyHeld> },
+    Event { key: EventKey, digest: String, document: Document, decisions: Vec<ReadyDecision>, held: Option<ReadyHeld> },
     Rejected { offset: u64, length: u64, digest: String, reason: String },
 }
 
@@ -60,11 +62,12 @@ impl Line {
     /// When it breaks the contract of [`Outcome`].
     pub(super) fn ready(accepted: Accepted) -> io::Result<Self> {
         let content = match accepted.content {
-            Content::Event { key, digest, outcomes, held } => LineContent::Event {
+            Content::Event { key, digest, document, outcomes, held } => LineContent::Event {
                 decisions: outcomes.into_iter().map(ReadyDecision::ready).collect::<io::Result<_>>()?,
                 held: held.map(|held| ReadyHeld::ready(*held)).transpose()?,
                 key,
                 digest,
+                document,
             },
             Content::Rejected { offset, length, digest, reason } => {
                 LineContent::Rejected { offset, length, digest, reason: kept(&reason) }
@@ -77,12 +80,15 @@ impl Line {
     pub(super) fn weight(&self) -> (usize, usize) {
         match &self.content {
             LineContent::Rejected { .. } => (1, 256),
-            LineContent::Event { decisions, held, .. } => {
+            LineContent::Event { document, decisions, held, .. } => {
                 let held = held.as_ref().map_or((0, 0), ReadyHeld::weight);
+                let document = document.weight();
                 decisions
                     .iter()
                     .map(ReadyDecision::weight)
-                    .fold((1 + held.0, 256 + held.1), |sum, next| (sum.0 + next.0, sum.1 + next.1))
+                    .fold((1 + held.0 + document.0, 256 + held.1 + document.1), |sum, next| {
+                        (sum.0 + next.0, sum.1 + next.1)
+                    })
             }
         }
     }
@@ -156,7 +162,7 @@ pub(super) fn json(value: &impl serde::Serialize) -> io::Result<String> {
     serde_json::to_string(value).map_err(io::Error::other)
 }
 
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -172,10 +178,11 @@ pub(super) async fn apply(
     let mut receipts = Vec::with_capacity(lines.len());
     for line in lines {
         receipts.push(match &line.content {
-            LineContent::Event { key, digest, decisions, held } => {
+            LineContent::Event { key, digest, document, decisions, held } => {
                 let rules = decisions.len() + held.as_ref().map_or(0, ReadyHeld::rules);
                 match event(conn, &line.source, key, digest, rules, now, effects).await? {
                     Ok(id) => {
+                        document::store(conn, id, document).await?;
                         for ready in decisions {
                             decision(conn, id, ready, now, effects).await?;
                         }
@@ -413,88 +420,4 @@ async fn gather(
     }
     effects.wakes = true;
     Ok(())
-}
-
-/// What a mail belongs to.
-pub(super) struct Link<'a> {
-    pub(super) rule: &'a str,
-    pub(super) decision: Option<i64>,
-    pub(super) digest: Option<i64>,
-}
-
-/// Stores a finished mail with its recipients, due at `slot`.
-pub(super) async fn store_mail(
-    conn: &mut SqliteConnection,
-    ReadyMail { mail, content }: &ReadyMail,
-    link: &Link<'_>,
-    now: i64,
-    slot: i64,
-    effects: &mut Effects,
-) -> Result<(), sqlx::Error> {
-    let size = mail.head.len() as u64 + 2 + content.size;
-    let content = store_content(conn, content).await?;
-    let (id,): (i64,) = sqlx::query_as(
-        "INSERT INTO mail (message_id, sender, subject, head, content, size, stored, slot, rule, decision, digest,
-           recipients)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-    )
-    .bind(&mail.message_id)
-    .bind(&mail.sender)
-    .bind(&mail.subject)
-    .bind(&mail.head)
-    .bind(content)
-    .bind(signed(size))
-    .bind(now)
-    .bind(slot)
-    .bind(link.rule)
-    .bind(link.decision)
-    .bind(link.digest)
-    .bind(signed(mail.recipients.len() as u64))
-    .fetch_one(&mut *conn)
-    .await?;
-    for (position, address) in (1i64..).zip(&mail.recipients) {
-        sqlx::query(
-            "INSERT INTO recipient (mail, position, address, since, next_at, updated) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(id)
-        .bind(position)
-        .bind(address)
-        .bind(slot)
-        .bind(slot)
-        .bind(now)
-        .execute(&mut *conn)
-        .await?;
-    }
-    effects.tally.mails += 1;
-    effects.tally.recipients += signed(mail.recipients.len() as u64);
-    effects.wakes = true;
-    Ok(())
-}
-
-/// Stores a body, or finds it.
-async fn store_content(conn: &mut SqliteConnection, content: &Encoded) -> Result<i64, sqlx::Error> {
-    let new: Option<(i64,)> = sqlx::query_as(
-        "INSERT INTO content (sha256, size, segments) VALUES (?, ?, ?) ON CONFLICT (sha256) DO NOTHING RETURNING id",
-    )
-    .bind(&content.sha256)
-    .bind(signed(content.size))
-    .bind(&content.segments)
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some((id,)) = new else {
-        let (id,): (i64,) = sqlx::query_as("SELECT id FROM content WHERE sha256 = ?")
-            .bind(&content.sha256)
-            .fetch_one(&mut *conn)
-            .await?;
-        return Ok(id);
-    };
-    for blob in &content.blobs {
-        sqlx::query("INSERT INTO content_blob (content, sha256, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(id)
-            .bind(&blob.sha256)
-            .bind(signed(blob.size))
-            .execute(&mut *conn)
-            .await?;
-    }
-    Ok(id)
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::accept::{Link, stamp_rule, store_mail};
+use super::accept::stamp_rule;
 use super::command::Effects;
 use super::content::{Encoder, ReadyMail};
+use super::mail_row::{Link, store_mail};
 use super::sql::ids;
 use super::{DigestItem, DigestJob, Gathered, OutboxError, content};
 use crate::mail::{NewMail, Segment};

@@ -26,6 +26,16 @@ macro_rules! decisions {
     };
 }
 
+pub(super) mod decisions;
+pub(super) mod mailbox;
+mod page;
+pub(super) mod stored;
+
+pub use self::decisions::{EventFilter, JudgedEvent, RuleOutcome};
+pub use self::mailbox::{MailEntry, MailFilter};
+pub use self::page::{LOOKED_AT, PAGE, Page};
+pub use self::stored::{Kept, Mark, StoredEvent};
+
 /// A connection that only reads.
 #[derive(Debug)]
 pub struct Reader {
@@ -385,9 +395,11 @@ impl Reader {
     pub async fn event(&mut self, name: &str) -> Result<Vec<StoredDecision>, OutboxError> {
         let rows: Vec<DecisionRow> = sqlx::query_as(concat!(
             decisions!(),
-            "WHERE e.flow_id = ?1 OR e.org_id || '/' || e.client_id || '/' || e.flow_id = ?1 ORDER BY d.id"
+            "WHERE e.flow_id IN (SELECT value FROM json_each(?2)) AND (e.flow_id = ?1 \
+             OR e.org_id || '/' || e.client_id || '/' || e.flow_id = ?1) ORDER BY d.id"
         ))
         .bind(name)
+        .bind(stored::flow_ids(name))
         .fetch_all(&mut self.conn)
         .await?;
         let mut all: Vec<StoredDecision> = rows.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;

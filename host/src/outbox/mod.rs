@@ -10,10 +10,12 @@ mod claim;
 mod command;
 mod content;
 mod digest;
+mod document;
 mod follow;
 pub mod hand;
 mod lock;
 pub mod look;
+mod mail_row;
 mod open;
 mod postponed;
 pub mod schedule;
@@ -91,6 +93,8 @@ pub enum Content {
         key: EventKey,
         /// SHA-256 of the admitted line (or of the key, if that says all), hex: the same key with another is a conflict.
         digest: String,
+        /// What is kept of it.
+        document: Document,
         /// One for each rule that has judged it, in rule order.
         outcomes: Vec<Outcome>,
         /// What the other rules need to judge it again.
@@ -229,6 +233,7 @@ pub struct DigestItem {
 
 pub use self::census::Census;
 pub use self::content::write_mail;
+pub use self::document::{DOCUMENT_LIMIT, Document};
 pub use self::follow::Notice;
 pub use self::open::blob_folder;
 pub use self::postponed::outside::Postponed;

@@ -10,6 +10,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::OutboxError;
 use super::command::Effects;
+use super::document;
 use super::sql::ids;
 use crate::blob::BlobStore;
 
@@ -82,6 +83,8 @@ async fn remove_events(
     events: impl Iterator<Item = i64>,
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
+    let events: Vec<i64> = events.collect();
+    document::remove(conn, events.iter().copied()).await?;
     let events = ids(events);
     let mails: Vec<(i64,)> = sqlx::query_as(
         "SELECT m.id FROM mail m JOIN decision d ON d.id = m.decision

@@ -90,6 +90,25 @@ const RULES: &[(&str, &str)] = &[
         "event {}: its line is kept, but no rule is to judge it",
         "SELECT event FROM line l WHERE NOT EXISTS (SELECT 1 FROM postponed p WHERE p.event = l.event)",
     ),
+    (
+        "event {}: removed by retention, but its document is there",
+        "SELECT e.id FROM event e JOIN document d ON d.event = e.id WHERE e.swept = 1",
+    ),
+    (
+        "event {}: its document is not the one that was stored",
+        "SELECT event FROM document WHERE length(CAST(text AS BLOB)) <> size OR NOT json_valid(coalesce(text, 'null'))
+           OR NOT json_valid(artifacts)",
+    ),
+    (
+        "event {}: it is not found by its artifacts, or by others",
+        "SELECT d.event FROM document d WHERE CASE WHEN json_valid(d.artifacts) THEN
+           EXISTS (SELECT 1 FROM json_each(d.artifacts) j
+                   WHERE NOT EXISTS (SELECT 1 FROM artifact a WHERE a.name = j.value AND a.event = d.event)) END
+         UNION ALL
+         SELECT a.event FROM artifact a WHERE NOT EXISTS (
+           SELECT 1 FROM document d, json_each(iif(json_valid(d.artifacts), d.artifacts, '[]')) j
+           WHERE d.event = a.event AND j.value = a.name)",
+    ),
     ("event {}: removed by retention, but has decisions", "SELECT id FROM event WHERE swept = 1 AND decisions <> 0"),
     (
         "decision {}: in no disposition that there is",

@@ -10,6 +10,7 @@ pub mod studio;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -42,6 +43,8 @@ pub struct Server {
 pub struct Site {
     /// Configuration in force.
     pub current: Current,
+    /// The file that it was read from, if there is one.
+    pub file: Option<PathBuf>,
     /// What is known of its files.
     pub news: watch::Receiver<News>,
     /// Events that can be looked at, in the order of a list; pasted ones come after them.
@@ -91,14 +94,14 @@ impl Server {
     /// When the listener breaks.
     pub async fn run(self, site: Site, stop: watch::Receiver<bool>) -> std::io::Result<()> {
         let access = Arc::new(Access::new(&self.config, self.local_addr()?));
-        let Site { current, news, events, daemon } = site;
+        let Site { current, file, news, events, daemon } = site;
         let seen = daemon.map(|Daemon { outbox, watched, live }| Seen {
             outbox,
             current: Arc::clone(&current),
             watched,
             live,
         });
-        let studio = Arc::new(Studio::new(current, news, events, Arc::clone(&access), stop.clone()));
+        let studio = Arc::new(Studio::new(current, file, news, events, Arc::clone(&access), stop.clone()));
 
         let mut open = Router::new().route("/healthz", get(|| async { "ok\n" }));
         let mut guarded = studio::router().with_state(studio).merge(assets::router());

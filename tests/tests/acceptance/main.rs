@@ -24,6 +24,7 @@ mod plugins;
 mod reload;
 mod rules;
 mod sandbox;
+mod simulate;
 mod smtp;
 mod spool;
 mod studio;

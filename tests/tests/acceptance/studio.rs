@@ -1,6 +1,7 @@
 //! The studio as others see it: by HTTP, politely and not, and in a real browser.
 
 mod browser;
+mod records;
 
 use std::net::SocketAddr;
 use std::process::Command;

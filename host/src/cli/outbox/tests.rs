@@ -10,7 +10,7 @@ use crate::config::{OutboxConfig, RetryPolicy};
 use crate::event::EventKey;
 use crate::mail::NewMail;
 use crate::outbox::state::State;
-use crate::outbox::{Accepted, Attempt, Content, Held, Outbox, Outcome, PutOff};
+use crate::outbox::{Accepted, Attempt, Content, Document, Held, Outbox, Outcome, PutOff};
 use crate::rule::{Decision, Throttle, TraceEntry, TraceVerdict, Verdict};
 
 #[derive(Debug, Parser)]
@@ -71,6 +71,7 @@ fn furnished(dir: &Path) -> PathBuf {
     let event = |number: u32, mail: NewMail| Accepted {
         source: "spool a.jsonl".into(),
         content: Content::Event {
+            document: Document::default(),
             held: None,
             key: EventKey {
                 org_id: "root".into(),
@@ -271,7 +272,7 @@ fn judgements_that_were_put_off_are_listed_shown_and_moved() {
         let rules = vec![put_off("waits", true), put_off("dead", false)];
         let held = Some(Box::new(Held { line, files: Vec::new(), rules }));
         let key = EventKey { org_id: "root".into(), client_id: "C.1".into(), flow_id: "F.1".into(), timestamp: 0 };
-        let content = Content::Event { key, digest, outcomes: Vec::new(), held };
+        let content = Content::Event { key, digest, document: Document::default(), outcomes: Vec::new(), held };
         outbox
             .accept(vec![Accepted { source: "spool a.jsonl".into(), content }], None, Timestamp::now())
             .await

@@ -20,9 +20,8 @@ fn found(templates: &Templates, set: &str, view: &impl Serialize, name: &str) ->
         ours: vec!["https://velociraptor.example.org/"],
         ..Rendered::default()
     };
-    let bad = lint(&mail)
-        .into_iter()
-        .filter(|finding| finding.severity != Severity::Hint || finding.id == "table-no-role");
+    let bad =
+        lint(&mail).into_iter().filter(|finding| finding.severity != Severity::Hint || finding.id == "table-no-role");
     bad.map(|finding| format!("{name}: {} {:?}: {}", finding.id, finding.places, finding.what)).collect()
 }
 

@@ -2,9 +2,11 @@
 
 mod basics;
 mod digests;
+mod documents;
 mod model;
 mod moves;
 mod outside;
+mod pages;
 mod postponed;
 mod retention;
 
@@ -109,8 +111,24 @@ fn outcome(rule: &str, verdict: Verdict, mails: Vec<NewMail>) -> Outcome {
 fn event(number: u32, outcomes: Vec<Outcome>) -> Accepted {
     Accepted {
         source: "test".into(),
-        content: Content::Event { key: key(number), digest: format!("digest {number}"), outcomes, held: None },
+        content: Content::Event {
+            key: key(number),
+            digest: format!("digest {number}"),
+            document: document(number),
+            outcomes,
+            held: None,
+        },
     }
+}
+
+/// What is kept of an event: it has collected an artifact that all have, and one that each third has.
+fn document(number: u32) -> Document {
+    let text = serde_json::json!({
+        "type": "System.Flow.Completion", "Timestamp": 1_753_900_000, "OrgId": "root",
+        "ClientId": format!("C.{number:x}"), "FlowId": format!("F.{number:X}"),
+    });
+    let artifacts = vec!["Generic.Client.Info".into(), format!("Custom.Number{}", number % 3)];
+    Document { text: text.to_string().into(), artifacts }
 }
 
 /// An event of one rule with one mail to these recipients.
@@ -157,7 +175,10 @@ fn held(number: u32, outcomes: Vec<Outcome>, files: Vec<(String, BlobRef)>, rule
     let line = format!("line {number}").into_bytes();
     let digest = crate::blob::sha256_of(&line[..]).unwrap();
     let held = Some(Box::new(Held { line, files, rules }));
-    Accepted { source: "test".into(), content: Content::Event { key: key(number), digest, outcomes, held } }
+    Accepted {
+        source: "test".into(),
+        content: Content::Event { key: key(number), digest, document: document(number), outcomes, held },
+    }
 }
 
 /// A question to the database itself, over a connection of its own.

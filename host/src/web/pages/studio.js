@@ -14,6 +14,64 @@
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
   });
 
+  // A text for another program: into the clipboard, or at least marked.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    const area = button && document.getElementById(button.dataset.copy);
+    if (!area) return;
+    area.select();
+    const done = () => status("Copied");
+    if (navigator.clipboard) navigator.clipboard.writeText(area.value).then(done, () => status("Marked; copy it with Ctrl-C"));
+    else status("Marked; copy it with Ctrl-C");
+  });
+
+  // A form that is answered while one writes: only the answer is replaced. One question at a time, the last text wins.
+  const answers = new WeakMap();
+  const stateOf = (form) => {
+    if (!answers.has(form)) answers.set(form, { timer: 0, busy: false, again: false });
+    return answers.get(form);
+  };
+  const answer = (form) => {
+    const state = stateOf(form);
+    clearTimeout(state.timer);
+    if (state.busy) {
+      state.again = true;
+      return;
+    }
+    state.busy = true;
+    state.again = false;
+    status("Looking at the events");
+    const request = new XMLHttpRequest();
+    request.open("POST", form.getAttribute("action"));
+    request.responseType = "document";
+    request.setRequestHeader("Accept", "text/html");
+    request.onloadend = () => {
+      state.busy = false;
+      const old = document.getElementById(form.dataset.answer);
+      const part = request.response && request.response.getElementById(form.dataset.answer);
+      if (part && old) {
+        old.replaceWith(document.adoptNode(part));
+        status(part.querySelector("[role=alert]") ? "The rule is refused" : "The figures are of this text");
+      } else {
+        status(request.status ? `No answer (${request.status}); load the page again` : "Connection lost");
+      }
+      if (state.again) answer(form);
+    };
+    request.send(new URLSearchParams(new FormData(form)));
+  };
+  document.addEventListener("input", (event) => {
+    const form = event.target.form;
+    if (!form || !form.dataset.answer) return;
+    const state = stateOf(form);
+    clearTimeout(state.timer);
+    state.timer = setTimeout(() => answer(form), 400);
+  });
+  document.addEventListener("submit", (event) => {
+    if (!event.target.dataset.answer) return;
+    event.preventDefault();
+    answer(event.target);
+  });
+
   // A frame as high as its mail: the page scrolls, not the frame, so that its place outlives a new mail.
   const fit = (frame) => {
     const root = frame.contentDocument && frame.contentDocument.documentElement;

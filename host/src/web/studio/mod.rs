@@ -9,8 +9,10 @@ mod login;
 mod pages;
 mod preview;
 pub(super) mod query;
+mod records;
 mod work;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,17 +27,21 @@ use self::events::Pasted;
 pub use self::events::{Events, Files, Found, LISTED, Listed, Samples, Sources, Spool};
 use self::pages::Pages;
 use self::query::Link;
+pub use self::records::Stored;
 use super::access::{Access, Visitor};
 use crate::reload::News;
 use crate::snapshot::Current;
 
 /// Pages that the head of each page names: title and path.
-const NAVIGATION: &[(&str, &str)] = &[("Preview", "/")];
+const NAVIGATION: &[(&str, &str)] =
+    &[("Preview", "/"), ("Explain", "/explain"), ("Mailbox", "/mailbox"), ("Decisions", "/decisions")];
 
 /// What every page works with.
 pub struct Studio {
     /// Configuration in force.
     pub(super) current: Current,
+    /// The file that it was read from, if there is one.
+    pub(super) file: Option<PathBuf>,
     /// What is known of its files.
     pub(super) news: watch::Receiver<News>,
     /// The events that can be looked at.
@@ -74,6 +80,7 @@ impl Studio {
     /// Puts it together. `sources` are those beside the pasted events.
     pub(super) fn new(
         current: Current,
+        file: Option<PathBuf>,
         news: watch::Receiver<News>,
         mut sources: Vec<Arc<dyn Events>>,
         access: Arc<Access>,
@@ -83,6 +90,7 @@ impl Studio {
         sources.push(Arc::clone(&pasted) as Arc<dyn Events>);
         Self {
             current,
+            file,
             news,
             sources: Sources::new(sources),
             pasted,
@@ -148,6 +156,7 @@ pub(super) fn router() -> Router<Arc<Studio>> {
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))
         .merge(preview::router())
+        .merge(records::router())
         .fallback(nothing)
 }
 

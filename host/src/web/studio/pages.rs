@@ -5,8 +5,13 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
 /// Name and text of each page and each part of pages.
 const FILES: &[(&str, &str)] = &[
+    ("decisions.html", include_str!("../pages/decisions.html")),
+    ("event.html", include_str!("../pages/event.html")),
+    ("explain.html", include_str!("../pages/explain.html")),
     ("layout.html", include_str!("../pages/layout.html")),
     ("login.html", include_str!("../pages/login.html")),
+    ("mail.html", include_str!("../pages/mail.html")),
+    ("mailbox.html", include_str!("../pages/mailbox.html")),
     ("message.html", include_str!("../pages/message.html")),
     ("parts.html", include_str!("../pages/parts.html")),
     ("preview.html", include_str!("../pages/preview.html")),
@@ -26,6 +31,8 @@ impl Pages {
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.remove_global("debug");
+        // An error would list the variables, which include a session's word.
+        environment.set_debug(false);
         for (name, text) in FILES {
             if let Err(error) = environment.add_template(name, text) {
                 tracing::error!(name, %error, "a page of the studio is broken, which is a bug");

@@ -56,11 +56,17 @@ fn a_saved_template_changes_the_page() {
 #[test]
 fn every_page_is_calm_with_a_hostile_event() {
     let env = studio();
+    // Two of them in the outbox, so that every page has something to show.
+    env.drop_spool("hostile.jsonl", sample("hostile"));
+    env.drop_spool("more.jsonl", acceptance::event::fixture("hostile"));
+    env.once();
     let (mut daemon, address) = preview(&env, &[]);
-    let start = ["/?event=sample%3Ahostile&rule=analyst", "/login"].map(|path| format!("http://{address}{path}"));
-    if let Some(said) = browse(&env, "walk", address, &json!({ "start": start })) {
+    let start =
+        ["/?event=sample%3Ahostile&rule=analyst", "/explain?event=stored%3A1", "/mailbox", "/decisions", "/login"];
+    let start = start.map(|path| format!("http://{address}{path}"));
+    if let Some(said) = browse(&env, "walk", address, &json!({ "start": start, "frame": start[0] })) {
         let visited = said.json()[0]["visited"].as_u64().unwrap();
-        said.check(visited >= 20, "it is a walk");
+        said.check(visited >= 60, "it is a walk");
     }
     daemon.terminate();
 }
@@ -68,11 +74,27 @@ fn every_page_is_calm_with_a_hostile_event() {
 #[test]
 fn every_page_is_accessible() {
     let env = studio();
+    env.drop_spool("hostile.jsonl", sample("hostile") + &sample("finished"));
+    env.once();
     let (mut daemon, address) = preview(&env, &["events.jsonl"]);
     let mut pages: Vec<String> = ["html", "text", "source", "headers", "files", "lint"]
         .iter()
         .flat_map(|view| ["file%3A0%3A1", "sample%3Ahostile"].map(|event| format!("/?event={event}&view={view}")))
         .collect();
+    pages.extend(["html", "text", "source", "headers", "files"].map(|view| format!("/mailbox/mail?id=1&view={view}")));
+    pages.extend(
+        [
+            "/explain?event=stored%3A1",
+            "/explain?event=nothing%3Ahere",
+            "/mailbox",
+            "/mailbox?q=nothing&state=failed",
+            "/mailbox/mail?id=99",
+            "/decisions",
+            "/decisions?since=yesterday",
+            "/decisions/event?id=1",
+        ]
+        .map(str::to_owned),
+    );
     pages.extend(
         ["/login", "/nowhere", "/?event=nothing%3Ahere", "/?event=sample%3Ahunt&rule=analyst"].map(str::to_owned),
     );
@@ -81,6 +103,18 @@ fn every_page_is_accessible() {
     env.write("templates/flow-completion.txt.j2", "{{ no_such_fact }}\n");
     acceptance::wait_until("the problem on the page", 30.0, || super::get(address, "/").body.contains("no_such_fact"));
     browse(&env, "axe", address, &json!({ "pages": ["/", "/?view=text"] }));
+    daemon.terminate();
+}
+
+#[test]
+fn what_an_edited_rule_would_change_is_seen_while_writing() {
+    let env = super::records::filled();
+    let config = env.read("bewit.toml");
+    let (mut daemon, address) = preview(&env, &[]);
+    let kept = env.path("bewit.toml");
+    browse(&env, "whatif", address, &json!({ "config": kept }));
+    let text = env.read("bewit.toml").replace("Net.tat", "Netstat");
+    assert_eq!(text, config, "the page writes nothing into the configuration");
     daemon.terminate();
 }
 

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use regex::{Captures, Regex};
 
 /// What a frame's document may do: be shown, in our page alone. Neither script, form, network nor window.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; \
+pub(in crate::web::studio) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; \
                                  base-uri 'none'; frame-ancestors 'self'; sandbox allow-same-origin";
 
 /// Media types that a picture in the frame may have; none of them can hold a script.
@@ -16,18 +16,18 @@ const PICTURES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"
 
 /// A picture of the mail.
 #[derive(Debug, Clone)]
-pub(super) struct Picture {
+pub(in crate::web::studio) struct Picture {
     /// Its Content-ID.
-    pub(super) cid: String,
+    pub(in crate::web::studio) cid: String,
     /// Media type.
-    pub(super) kind: String,
+    pub(in crate::web::studio) kind: String,
     /// Content.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::web::studio) bytes: Vec<u8>,
 }
 
 /// Which scheme the reader's mail program is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(in crate::web::studio) enum Scheme {
     /// Dark on light.
     Light,
     /// Light on dark.
@@ -35,7 +35,7 @@ pub(super) enum Scheme {
 }
 
 /// The copy. Without `pictures`, they are left out, as mail programs do that ask first.
-pub(super) fn copy(html: &str, pictures: Option<&[Picture]>, scheme: Scheme) -> String {
+pub(in crate::web::studio) fn copy(html: &str, pictures: Option<&[Picture]>, scheme: Scheme) -> String {
     let html = force(html, scheme);
     match pictures {
         Some(pictures) => {

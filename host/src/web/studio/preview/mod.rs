@@ -1,8 +1,8 @@
 //! The preview: an event, a rule, and the mail that comes of it, while its template is written.
 
-mod frame;
+pub(in crate::web::studio) mod frame;
 mod rendered;
-mod show;
+pub(in crate::web::studio) mod show;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,13 +22,13 @@ use crate::web::access::Visitor;
 /// Mails that are kept, so that a page, its frame and its attachments are made of one.
 const KEPT: usize = 6;
 /// Bytes of a mail's source that a page shows.
-const SOURCE: u64 = 256 * 1024;
+pub(super) const SOURCE: u64 = 256 * 1024;
 /// Bytes of a mail or attachment that is handed out.
-const DOWNLOAD: u64 = 256 << 20;
+pub(super) const DOWNLOAD: u64 = 256 << 20;
 /// Widths of the frame, in pixels.
-const WIDTHS: &[(&str, &str)] = &[("800", "Desktop"), ("360", "Phone")];
+pub(super) const WIDTHS: &[(&str, &str)] = &[("800", "Desktop"), ("360", "Phone")];
 /// Colour schemes of the frame.
-const SCHEMES: &[(&str, &str)] = &[("light", "Light"), ("dark", "Dark")];
+pub(super) const SCHEMES: &[(&str, &str)] = &[("light", "Light"), ("dark", "Dark")];
 /// Whether the frame shows pictures.
 const IMAGES: &[(&str, &str)] = &[("shown", "Pictures"), ("blocked", "No pictures")];
 /// Which mail is shown.
@@ -100,7 +100,7 @@ pub(super) fn router() -> Router<Arc<Studio>> {
 
 impl Studio {
     /// The event that is chosen, else the first of all. Blocking.
-    fn first_event(&self) -> String {
+    pub(super) fn first_event(&self) -> String {
         let groups = self.sources.list();
         let first = groups.into_iter().flat_map(|group| group.events).map(|(reference, _)| reference).next();
         first.unwrap_or_default()
@@ -228,7 +228,7 @@ async fn attachment(State(studio): State<Arc<Studio>>, visitor: Visitor, query: 
 }
 
 /// A file that a browser saves. `name` holds letters, digits, `.`, `_` and `-`.
-fn download(name: &str, kind: &'static str, bytes: Vec<u8>) -> Response {
+pub(super) fn download(name: &str, kind: &'static str, bytes: Vec<u8>) -> Response {
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
     let disposition = disposition.unwrap_or(HeaderValue::from_static("attachment"));
     let headers = [
