@@ -284,19 +284,36 @@ fn styles_and_layouts_of_before_plugins_still_work() {
 
 /// Writes a template for the first sample, in English.
 fn write(name: &str, text: &str, slot: Slot) -> String {
+    write_in(&stock_locales(), "en", name, text, slot)
+}
+
+fn write_in(locales: &BTreeMap<String, Locale>, language: &str, name: &str, text: &str, slot: Slot) -> String {
     let mut files = stock_files();
     files.insert(name.to_owned(), text.to_owned());
     let mut errors = Vec::new();
-    let engine = Engine::new(files, &stock_locales(), &mut errors);
+    let engine = Engine::new(files, locales, &mut errors);
     assert!(errors.is_empty(), "{text}: {errors:?}");
-    engine.render(name, slot, "en", &context(&samples::views()[0])).unwrap_or_else(|error| panic!("{text}: {error}"))
+    engine
+        .render(name, slot, language, &context(&samples::views()[0]))
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn stock_locales() -> BTreeMap<String, Locale> {
-    language::stock()
-        .into_iter()
-        .map(|(name, language)| (name, Locale::new(language, &LocaleConfig::default())))
-        .collect()
+    locales(&LocaleConfig::default())
+}
+
+fn locales(config: &LocaleConfig) -> BTreeMap<String, Locale> {
+    language::stock().into_iter().map(|(name, language)| (name, Locale::new(language, config))).collect()
+}
+
+/// The cells of a row of the page for authors, the first one at 1.
+fn cells(line: &str) -> Vec<String> {
+    line.replace("\\|", "\u{0}").split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect()
+}
+
+/// A cell without the marks of code.
+fn bare(cell: &str) -> &str {
+    cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')).unwrap()
 }
 
 /// What the page for authors says that an example gives is what it gives.
@@ -304,14 +321,13 @@ fn stock_locales() -> BTreeMap<String, Locale> {
 fn the_examples_for_authors_give_what_they_say() {
     let page = include_str!("../../../../templates/README.md");
     let mut tried = 0;
-    for line in page.lines().filter(|line| line.starts_with("| ") && line.contains("{{ ")) {
-        let cells: Vec<String> =
-            line.replace("\\|", "\u{0}").split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect();
+    let examples = page.lines().filter(|line| line.starts_with("| ") && line.contains("{{ "));
+    for line in examples.filter(|line| !line.contains("{% block ")) {
+        let cells = cells(line);
         let (example, gives) = (&cells[cells.len() - 3], &cells[cells.len() - 2]);
-        let bare = |cell: &str| cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')).unwrap().to_owned();
         let html = cells[1].starts_with("`br`");
         let slot = if html { Slot::Html } else { Slot::Text };
-        let written = write("example.j2", &bare(example), slot);
+        let written = write("example.j2", bare(example), slot);
         assert_eq!(written.trim().replace('\n', "⏎"), bare(gives), "{example}");
         tried += 1;
     }
@@ -326,6 +342,56 @@ fn the_examples_for_authors_give_what_they_say() {
         tried += 1;
     }
     assert_eq!(tried, 3);
+}
+
+/// Each block, replaced as the page for authors does it.
+#[test]
+fn the_blocks_for_authors_hold_what_they_say() {
+    let page = include_str!("../../../../templates/README.md");
+    let mut tried = BTreeSet::new();
+    for line in page.lines().filter(|line| line.starts_with("| ") && line.contains("{% block ")) {
+        let cells = cells(line);
+        let (block, example, gives) = (bare(&cells[1]), bare(&cells[4]), bare(&cells[5]));
+        assert!(example.starts_with(&format!("{{% block {block} %}}")), "{line}");
+        for part in cells[2].split(", ") {
+            let (slot, stock) = match part {
+                "HTML" => (Slot::Html, "flow-completion.html.j2"),
+                "text" => (Slot::Text, "flow-completion.txt.j2"),
+                other => panic!("{other}: {line}"),
+            };
+            let extends = format!("{{% extends \"{stock}\" %}}\n");
+            let (own, before) =
+                (write("example.j2", &(extends.clone() + example), slot), write("example.j2", &extends, slot));
+            assert!(own.contains(gives) && !before.contains(gives), "{example}\n{own}");
+            tried.insert((stock, block.to_owned()));
+        }
+    }
+    for stock in ["flow-completion.html.j2", "flow-completion.txt.j2"] {
+        for file in [stock, &stock.replace("flow-completion", "_layout")] {
+            let text = STOCK.iter().find(|(name, _)| *name == file).unwrap().1;
+            for rest in text.split("{% block ").skip(1) {
+                let name = rest.split(' ').next().unwrap().to_owned();
+                assert!(tried.contains(&(stock, name.clone())), "no example of the block `{name}` of {file}");
+            }
+        }
+    }
+}
+
+/// The section `[locale]` on the page for authors writes times as it says.
+#[test]
+fn the_locale_for_authors_writes_what_it_says() {
+    let page = include_str!("../../../../templates/README.md");
+    let (section, rest) = page.split_once("```toml\n[locale]\n").unwrap().1.split_once("```").unwrap();
+    let keys: toml::Table = toml::from_str(section).unwrap();
+    let word = |key: &str| keys[key].as_str().unwrap().to_owned();
+    let config = LocaleConfig {
+        language: word("language"),
+        time_zone: jiff::tz::TimeZone::get(&word("time_zone")).unwrap(),
+        date_format: Some(word("date_format")),
+    };
+    let words: Vec<&str> = rest.split('`').collect();
+    let written = write_in(&locales(&config), &config.language, "example.j2", words[1], Slot::Text);
+    assert_eq!((written.trim(), words[2]), (words[3], " gives "));
 }
 
 /// Every filter and macro that there is has an example.
@@ -345,13 +411,6 @@ fn the_page_for_authors_leaves_no_filter_out() {
         for rest in text.split("{% macro ").skip(1) {
             let name = rest.split('(').next().unwrap();
             assert!(page.contains(&format!("| `{name}(")), "templates/README.md does not name `{name}`");
-        }
-    }
-    for file in ["_layout.html.j2", "_layout.txt.j2", "flow-completion.html.j2", "flow-completion.txt.j2"] {
-        let text = STOCK.iter().find(|(name, _)| *name == file).unwrap().1;
-        for rest in text.split("{% block ").skip(1) {
-            let name = rest.split(' ').next().unwrap();
-            assert!(page.contains(&format!("`{name}`")), "templates/README.md does not name the block `{name}`");
         }
     }
 }
