@@ -147,7 +147,8 @@ impl Catalogue {
             let known = stock.places();
             for place in entry.places() {
                 // A translation may need a number where English has words for it.
-                if !known.contains(place) && !(place == "n" && matches!(stock, Entry::Forms(_))) {
+                let filled_in = known.contains(place) || (place == "n" && matches!(stock, Entry::Forms(_)));
+                if !filled_in {
                     let names: Vec<String> = known.iter().map(|name| format!("{{{name}}}")).collect();
                     let known = if names.is_empty() {
                         "it has none".to_owned()

@@ -267,8 +267,8 @@ fn bombs_of_our_own_filters_are_defused() {
 #[test]
 fn the_example_for_authors_works() {
     let page = include_str!("../../../../templates/README.md");
-    let examples = page.split("```jinja\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let example = examples.filter(|example| example.contains("plugin_notes(view.plugin_notes)")).next().unwrap();
+    let mut examples = page.split("```jinja\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let example = examples.find(|example| example.contains("plugin_notes(view.plugin_notes)")).unwrap();
     let templates = load(&[("flow-completion.html.j2", example)]).unwrap_or_else(|errors| panic!("{errors:?}"));
     let html = templates.render(STOCK_SET, Slot::Html, &samples::views()[0]).unwrap();
     assert!(html.contains("<b>3 hits</b>") && html.contains("Process tree") && html.contains("Danger"), "{html}");
