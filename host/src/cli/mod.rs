@@ -23,6 +23,7 @@ pub mod send_test;
 mod server;
 pub mod simulate;
 pub mod source;
+pub mod template;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +77,7 @@ pub enum Command {
     Outbox(outbox::OutboxArgs),
     Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
+    Template(template::TemplateArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -132,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Outbox(args) => outbox::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),
+        Command::Template(args) => template::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => completions::man(args),

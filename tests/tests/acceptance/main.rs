@@ -28,6 +28,7 @@ mod simulate;
 mod smtp;
 mod spool;
 mod studio;
+mod templates;
 mod tls_auth;
 mod velociraptor_client;
 mod velociraptor_facts;
