@@ -25,6 +25,7 @@ mod guests;
 pub mod intake;
 pub mod judge;
 pub mod lint;
+pub mod locale;
 pub mod mail;
 pub mod meter;
 pub mod outbox;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::config::diagnostic::Diagnostics;
+use crate::locale::LANGUAGES;
 use crate::snapshot::{Current, Snapshot};
 use crate::watch::{Hint, Watcher};
 
@@ -196,8 +197,10 @@ impl Reloader {
         let plugins =
             snapshot.config.plugins.iter().flat_map(|spec| [&spec.path].into_iter().chain(spec.files.values()));
         let templates = snapshot.config.templates.iter().flat_map(|folder| {
-            let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-            files.chain([folder.clone()])
+            [folder.clone(), folder.join(LANGUAGES)].into_iter().flat_map(|folder| {
+                let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+                files.chain([folder.clone()])
+            })
         });
         let mut files = plugins.cloned().chain(templates).chain([self.config_file.clone()]);
         files.any(|file| {
@@ -213,11 +216,13 @@ impl Reloader {
         let mut hash = Sha256::new();
         feed(&mut hash, &self.config_file);
         if let Some(folder) = &self.current.load().config.templates {
-            let mut files: Vec<PathBuf> =
-                std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-            files.sort();
-            for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "j2")) {
-                feed(&mut hash, file);
+            for (folder, ending) in [(folder.clone(), "j2"), (folder.join(LANGUAGES), "toml")] {
+                let mut files: Vec<PathBuf> =
+                    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+                files.sort();
+                for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == ending)) {
+                    feed(&mut hash, file);
+                }
             }
         }
         for spec in &self.current.load().config.plugins {

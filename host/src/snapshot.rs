@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::config::load::{self, PlacedPlugin, Proof};
 use crate::findings::{Places, misused};
+use crate::locale::LANGUAGES;
 use crate::plugin::host::HostOptions;
 use crate::plugin::registry::Plugins;
 
@@ -121,7 +122,9 @@ impl Snapshot {
         let sets = template_sets(&config);
         let read = file.map_or_else(SystemTime::now, |(_, _, begun)| begun);
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        let templates = Templates::load(config.templates.as_deref(), &sets).map_err(Diagnostics::from);
+        let languages = languages(&config);
+        let templates = Templates::localized(config.templates.as_deref(), &sets, &config.locale, &languages)
+            .map_err(Diagnostics::from);
         let name = file.map(|(path, ..)| path.display().to_string()).unwrap_or_default();
         let places = Places { file: &name, plugins: file.map(|(_, placed, _)| placed).unwrap_or_default() };
         let before_plugins = before.map(|before| &*before.plugins);
@@ -160,7 +163,9 @@ impl Snapshot {
     pub fn folders(&self, config_file: &Path) -> Vec<PathBuf> {
         let parent = config_file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut folders = vec![parent.to_owned()];
-        folders.extend(self.config.templates.clone());
+        if let Some(templates) = &self.config.templates {
+            folders.extend([templates.clone(), templates.join(LANGUAGES)]);
+        }
         for spec in &self.config.plugins {
             let files = [&spec.path].into_iter().chain(spec.files.values());
             folders.extend(files.filter_map(|file| Some(file.parent()?.to_owned())));
@@ -169,6 +174,15 @@ impl Snapshot {
         folders.dedup();
         folders
     }
+}
+
+/// The languages that the rules name, each once.
+#[must_use]
+pub fn languages(config: &Config) -> Vec<&str> {
+    let mut languages: Vec<&str> = config.rules.iter().filter_map(|rule| rule.language.as_deref()).collect();
+    languages.sort_unstable();
+    languages.dedup();
+    languages
 }
 
 /// The template sets that the rules name, each once.

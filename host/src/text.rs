@@ -170,6 +170,39 @@ pub fn cut_left(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Where [`elide`] leaves something out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elision {
+    /// The beginning is left out.
+    Start,
+    /// The middle is left out; of the rest, the end is the longer half.
+    Middle,
+    /// The end is left out.
+    End,
+}
+
+/// At most `limit` graphemes in all, the ellipsis counted.
+#[must_use]
+pub fn elide(text: &str, limit: usize, at: Elision) -> Cow<'_, str> {
+    if text.len() <= limit || text.graphemes(true).nth(limit).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let kept = limit.saturating_sub(1);
+    let (first, last) = match at {
+        Elision::Start => (0, kept),
+        Elision::Middle => (kept / 2, kept - kept / 2),
+        Elision::End => (kept, 0),
+    };
+    let mut out: String = text.graphemes(true).take(first).collect();
+    if limit > 0 {
+        out.push(ELLIPSIS);
+    }
+    let mut tail: Vec<&str> = text.graphemes(true).rev().take(last).collect();
+    tail.reverse();
+    out.extend(tail);
+    Cow::Owned(out)
+}
+
 /// At most `limit` characters in all, the ellipsis counted.
 #[must_use]
 pub fn fit(text: &str, limit: usize) -> Cow<'_, str> {
@@ -233,6 +266,18 @@ mod tests {
         assert_eq!(cut_left("path.txt", 8), "path.txt");
         assert_eq!(fit("abcd", 3), "ab…");
         assert_eq!(fit("abc", 3), "abc");
+    }
+
+    #[test]
+    fn elision_counts_graphemes_at_any_end() {
+        for (at, words) in [(Elision::Start, "…ghij"), (Elision::Middle, "ab…ij"), (Elision::End, "abcd…")] {
+            assert_eq!(elide("abcdefghij", 5, at), words);
+            assert_eq!(elide("abcde", 5, at), "abcde");
+            assert_eq!(elide("abc", 0, at), "");
+            assert_eq!(elide("abc", 1, at), "…");
+            // Three families are three.
+            assert_eq!(elide("👩‍👩‍👧👩‍👩‍👧👩‍👩‍👧", 3, at), "👩‍👩‍👧👩‍👩‍👧👩‍👩‍👧");
+        }
     }
 
     proptest! {

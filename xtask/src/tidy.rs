@@ -75,7 +75,14 @@ const FORBIDDEN: &[(&[&str], &[&str], &str)] = &[
         "a mail is finished before it is stored; outbox and delivery never render",
     ),
     (
-        &["host/src/event/", "host/src/rule/", "host/src/text.rs", "host/src/blob.rs", "host/src/mail.rs"],
+        &[
+            "host/src/event/",
+            "host/src/rule/",
+            "host/src/text.rs",
+            "host/src/blob.rs",
+            "host/src/mail.rs",
+            "host/src/locale.rs",
+        ],
         &["crate::compose", "crate::config", "crate::outbox", "crate::delivery", "crate::intake", "crate::cli"],
         "the lowest layers know nothing of those above them",
     ),

@@ -18,6 +18,7 @@ use crate::plugin::host::HostOptions;
 use crate::plugin::registry::Plugins;
 use crate::plugin::spec::PluginSpec;
 use crate::rule::{Rule, Throttle};
+use crate::snapshot::languages;
 
 /// Prove configuration, templates and secrets; report every error in one run
 ///
@@ -41,7 +42,11 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let path = args.config.config;
     let examined = load::examine(&path, Proof::Everything);
     let (placed, rules) = (examined.plugins.clone(), examined.config.as_ref().map(|config| config.rules.clone()));
-    let (config, mut diagnostics) = prove(&path, examined, |folder, sets| Templates::load(folder, sets).map(|_| ()));
+    let (config, mut diagnostics) = prove(&path, examined, |folder, sets, config| {
+        let locale = config.map(|config| config.locale.clone()).unwrap_or_default();
+        let languages = config.map(languages).unwrap_or_default();
+        Templates::localized(folder, sets, &locale, &languages).map(|templates| templates.remarks().to_vec())
+    });
     let plugins = prove_plugins(&path, &placed, &rules.unwrap_or_default(), &mut diagnostics);
     if !diagnostics.findings.is_empty() {
         let colour =
@@ -98,13 +103,15 @@ fn prove_plugins(path: &Path, placed: &[PlacedPlugin], rules: &[Rule], diagnosti
 fn prove(
     path: &Path,
     examined: Examined,
-    load: impl FnOnce(Option<&Path>, &[&str]) -> Result<(), Vec<TemplateError>>,
+    load: impl FnOnce(Option<&Path>, &[&str], Option<&Config>) -> Result<Vec<TemplateError>, Vec<TemplateError>>,
 ) -> (Option<Config>, Diagnostics) {
     let Examined { config, mut diagnostics, templates, sets, .. } = examined;
     let names: Vec<&str> = sets.iter().map(|(name, _)| name.as_str()).collect();
-    if let Err(errors) = load(templates.as_deref(), &names) {
-        diagnostics.merge(place(Diagnostics::from(errors), path, templates.as_deref(), &sets));
-    }
+    let loaded = load(templates.as_deref(), &names, config.as_ref());
+    let severity = if loaded.is_ok() { Severity::Warning } else { Severity::Error };
+    let mut found = Diagnostics::from(loaded.unwrap_or_else(|errors| errors));
+    found.findings.iter_mut().for_each(|finding| finding.severity = severity);
+    diagnostics.merge(place(found, path, templates.as_deref(), &sets));
     let good = diagnostics.findings.iter().all(|finding| finding.severity != Severity::Error);
     (config.filter(|_| good), diagnostics)
 }
@@ -217,9 +224,9 @@ mod tests {
 
     #[test]
     fn a_summary_line_for_each_rule() {
-        let (config, diagnostics) = prove(Path::new("bewit.toml"), examine(GOOD), |_, sets| {
+        let (config, diagnostics) = prove(Path::new("bewit.toml"), examine(GOOD), |_, sets, _| {
             assert_eq!(sets, ["own"]);
-            Ok(())
+            Ok(Vec::new())
         });
         assert!(diagnostics.findings.is_empty(), "{diagnostics}");
         insta::assert_snapshot!(summary(&config.unwrap(), &Plugins::none()), @r"
@@ -231,7 +238,7 @@ mod tests {
     #[test]
     fn template_errors_come_with_those_of_the_configuration() {
         let text = format!("{GOOD}delay_treshold = 5\n");
-        let (config, diagnostics) = prove(Path::new("bewit.toml"), examine(&text), |_, _| {
+        let (config, diagnostics) = prove(Path::new("bewit.toml"), examine(&text), |_, _, _| {
             let missing = |name: &str, message: &str| TemplateError {
                 name: name.to_owned(),
                 line: None,
@@ -287,7 +294,7 @@ mod tests {
 
     #[test]
     fn template_errors_alone_are_errors() {
-        let (config, diagnostics) = prove(Path::new("bewit.toml"), examine(GOOD), |_, _| {
+        let (config, diagnostics) = prove(Path::new("bewit.toml"), examine(GOOD), |_, _, _| {
             Err(vec![TemplateError {
                 name: "x.html.j2".to_owned(),
                 line: Some(7),
@@ -308,7 +315,7 @@ mod tests {
         std::fs::write(&template, "{{ no }}").unwrap();
         let text = format!("{GOOD}[templates]\npath = \"own\"\n");
         let examined = load::examine_text(&text, "bewit.toml", folder.path(), Proof::Files);
-        let (_, diagnostics) = prove(Path::new("bewit.toml"), examined, |found, _| {
+        let (_, diagnostics) = prove(Path::new("bewit.toml"), examined, |found, _, _| {
             assert_eq!(found, Some(folder.path().join("own").as_path()));
             let text = Some("{{ no }}".to_owned());
             Err(vec![TemplateError {

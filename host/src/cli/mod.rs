@@ -23,6 +23,7 @@ pub mod send_test;
 mod server;
 pub mod simulate;
 pub mod source;
+pub mod template;
 pub mod top;
 
 use std::path::PathBuf;
@@ -78,6 +79,7 @@ pub enum Command {
     Top(top::TopArgs),
     Plugin(plugin::PluginArgs),
     SendTest(send_test::SendTestArgs),
+    Template(template::TemplateArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -135,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => top::run(args),
         Command::Plugin(args) => plugin::run(args),
         Command::SendTest(args) => send_test::run(args),
+        Command::Template(args) => template::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => completions::man(args),

@@ -9,9 +9,10 @@ use std::io::{self, Write};
 
 use indexmap::IndexSet;
 
+use super::Picture;
+use super::locale::Locale;
 use super::tables::sources;
 use super::view::{AttachedFile, Block};
-use super::{Picture, human};
 use crate::blob::{BlobStore, BlobWriter};
 use crate::event::FlowCompletion;
 use crate::event::rows::{ResultSet, Row};
@@ -46,6 +47,7 @@ pub(super) struct Attached {
 pub(super) struct Files<'a> {
     rule: &'a Rule,
     blobs: &'a BlobStore,
+    locale: &'a Locale,
     pictures: Vec<Picture>,
     /// Octets of the pictures.
     pictured: u64,
@@ -76,10 +78,11 @@ struct Waiting {
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(rule: &'a Rule, blobs: &'a BlobStore) -> Self {
+    pub(super) fn new(rule: &'a Rule, blobs: &'a BlobStore, locale: &'a Locale) -> Self {
         Self {
             rule,
             blobs,
+            locale,
             pictures: Vec::new(),
             pictured: 0,
             total: 0,
@@ -105,12 +108,11 @@ impl<'a> Files<'a> {
         }
         let size = image.data.len() as u64;
         if self.pictured.saturating_add(size) > self.rule.attachments_limit() {
-            let limit = self.rule.attachments_max_mib;
-            let why = match self.pictured {
-                0 => format!("because it has {}, more than the limit of {limit} MiB", human::size(size)),
-                _ => format!("because all pictures together have more than the limit of {limit} MiB"),
-            };
-            *block = super::blocks::left_out(alternative, &why);
+            let limit = self.rule.attachments_max_mib.to_string();
+            let key = if self.pictured == 0 { "note_picture_too_large" } else { "note_pictures_too_large" };
+            let size = self.locale.size(size);
+            let values = [("size", size.as_str()), ("limit", &limit), ("alternative", alternative)];
+            *block = super::blocks::left_out(self.locale.t(key, &values));
             return Ok(());
         }
         let mut blob = self.blobs.create()?;
@@ -144,7 +146,8 @@ impl<'a> Files<'a> {
             self.written.push(Waiting {
                 listed: AttachedFile {
                     name: String::new(),
-                    size: human::size(sink.size),
+                    size: self.locale.size(sink.size),
+                    bytes: sink.size,
                     source: super::build::name(source),
                     rows: 0,
                 },
@@ -176,8 +179,9 @@ impl<'a> Files<'a> {
             self.result(wanted, source, set, rows)?;
         }
         if passed_over > 0 {
-            let them = human::count(passed_over, "more source");
-            self.notes.push(format!("The results of {them} were not attached: a mail has at most {FILES} files."));
+            let them = self.locale.n("more_sources", passed_over);
+            let values = [("sources", them.as_str()), ("limit", &FILES.to_string())];
+            self.notes.push(self.locale.t("note_results_not_attached", &values));
         }
         Ok(())
     }
@@ -192,20 +196,19 @@ impl<'a> Files<'a> {
         let written = match written {
             Ok(written) => written,
             Err(Failure::Rows(error)) => {
-                self.notes.push(unreadable(source, &error));
+                self.notes.push(unreadable(source, &error, self.locale));
                 return Ok(());
             }
             Err(Failure::Io(error)) => return Err(error),
         };
         if let Some(error) = &written.problem {
-            self.notes.push(unreadable(source, error));
+            self.notes.push(unreadable(source, error, self.locale));
         }
         if written.columns > COLUMNS {
-            self.notes.push(format!(
-                "Of the results of {} only the first {COLUMNS} of {} columns were attached.",
-                super::build::name(source),
-                written.columns
-            ));
+            let (source, limit, columns) =
+                (super::build::name(source), COLUMNS.to_string(), written.columns.to_string());
+            let values = [("source", source.as_str()), ("limit", &limit), ("columns", &columns)];
+            self.notes.push(self.locale.t("note_columns_not_attached", &values));
         }
         if written.rows == 0 {
             return Ok(());
@@ -216,7 +219,8 @@ impl<'a> Files<'a> {
             self.results.push(Waiting {
                 listed: AttachedFile {
                     name: String::new(),
-                    size: human::size(sink.size),
+                    size: self.locale.size(sink.size),
+                    bytes: sink.size,
                     source: super::build::name(source),
                     rows: written.rows,
                 },
@@ -246,7 +250,7 @@ impl<'a> Files<'a> {
     fn count(&mut self, source: &str, size: u64) {
         self.total = self.total.saturating_add(size);
         if self.origins.len() < NAMED {
-            self.origins.push(format!("{} ({})", super::build::name(source), human::size(size)));
+            self.origins.push(format!("{} ({})", super::build::name(source), self.locale.size(size)));
         } else {
             self.unnamed += 1;
         }
@@ -258,28 +262,24 @@ impl<'a> Files<'a> {
     /// When the blob store cannot be written.
     pub(super) fn finish(mut self) -> io::Result<Attached> {
         if self.unwanted > 0 {
-            let them = human::count(self.unwanted, "more file");
-            self.notes.push(format!("A mail has at most {FILES} files: {them} of plugins left out."));
+            let (limit, them) = (FILES.to_string(), self.locale.n("more_files", self.unwanted));
+            self.notes.push(self.locale.t("note_files_left_out", &[("limit", &limit), ("files", &them)]));
         }
         let over = self.is_over() && !self.origins.is_empty();
         let mut out = Attached { pictures: self.pictures, notes: self.notes, ..Attached::default() };
         if over {
             if self.unnamed > 0 {
-                self.origins.push(human::count(self.unnamed, "more source"));
+                self.origins.push(self.locale.n("more_sources", self.unnamed));
             }
             if self.pictured > 0 {
-                self.origins
-                    .push(format!("pictures in this mail ({}), which are still there", human::size(self.pictured)));
+                let size = self.locale.size(self.pictured);
+                self.origins.push(self.locale.t("note_pictures_stay", &[("size", &size)]));
             }
-            let size = human::size(self.total.saturating_add(self.pictured));
-            let limit = self.rule.attachments_max_mib;
-            let why = if self.partial {
-                format!("they are too large for the limit of {limit} MiB, and were read to {size} only")
-            } else {
-                format!("together they have {size}, more than the limit of {limit} MiB")
-            };
-            let origins = self.origins.join(", ");
-            out.notes.push(format!("Attachments were left out: {why}. They came from {origins}."));
+            let size = self.locale.size(self.total.saturating_add(self.pictured));
+            let (limit, origins) = (self.rule.attachments_max_mib.to_string(), self.origins.join(", "));
+            let values = [("size", size.as_str()), ("limit", &limit), ("origins", &origins)];
+            let why = if self.partial { "note_attachments_unread" } else { "note_attachments_too_large" };
+            out.notes.push(self.locale.t(why, &values));
             return Ok(out);
         }
         let mut taken = HashSet::new();
@@ -340,9 +340,9 @@ fn content_type(format: AttachmentFormat) -> &'static str {
     }
 }
 
-fn unreadable(source: &str, error: &RowsError) -> String {
+fn unreadable(source: &str, error: &RowsError, locale: &Locale) -> String {
     let reason = text::one_line(&text::cut(&error.to_string(), 300));
-    format!("Results of {} could not all be attached: {reason}", super::build::name(source))
+    locale.t("note_results_unreadable", &[("source", &super::build::name(source)), ("reason", &reason)])
 }
 
 /// Where an attachment's bytes go: into a blob, or, past the limit, nowhere.

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::build::showing;
+use super::locale::Locale;
 use super::tables::layout;
 use super::view::{Bar, Block, Fact, Grid, Layout, PluginNote, Value};
 use crate::fragment::{self, Image, Tone};
@@ -49,7 +49,7 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn of(fragment: fragment::Fragment) -> Self {
+    pub(super) fn of(fragment: fragment::Fragment, locale: &Locale) -> Self {
         let mut ready = Self { title: label(&fragment.title), files: fragment.attachments, ..Self::default() };
         let all = fragment.blocks.len();
         for given in fragment.blocks.into_iter().take(BLOCKS) {
@@ -58,12 +58,12 @@ impl Ready {
                 if let Some((_, image)) = ready.pictures.last() {
                     ready.blocks.push(picture(image));
                 }
-            } else if let Some(block) = block(given) {
+            } else if let Some(block) = block(given, locale) {
                 ready.blocks.push(block);
             }
         }
         if all > BLOCKS {
-            let text = format!("(Showing {BLOCKS} of {all} blocks)");
+            let text = locale.showing("showing_blocks", BLOCKS as u64, all as u64);
             ready.blocks.push(Block::Paragraph { text });
         }
         ready
@@ -76,17 +76,17 @@ impl Ready {
 }
 
 /// A block, unless it has nothing to show.
-fn block(given: fragment::Block) -> Option<Block> {
+fn block(given: fragment::Block, locale: &Locale) -> Option<Block> {
     let filled = |text: &str| !text.trim().is_empty();
     Some(match given {
         fragment::Block::Heading(text) if filled(&text) => Block::Heading { text: label(&text) },
         fragment::Block::Paragraph(text) if filled(&text) => Block::Paragraph { text: lines(&text, PARAGRAPH) },
-        fragment::Block::Facts(list) if !list.is_empty() => facts(&list),
-        fragment::Block::Table(table) if !table.columns.is_empty() => Block::Table(grid(&table)),
+        fragment::Block::Facts(list) if !list.is_empty() => facts(&list, locale),
+        fragment::Block::Table(table) if !table.columns.is_empty() => Block::Table(grid(&table, locale)),
         fragment::Block::Code { caption, text } if filled(&text) || filled(&caption) => {
             Block::Code { caption: label(&caption), text: lines(&text, CODE) }
         }
-        fragment::Block::Bars(chart) if !chart.items.is_empty() => bars(&chart),
+        fragment::Block::Bars(chart) if !chart.items.is_empty() => bars(&chart, locale),
         fragment::Block::Badge(note) if filled(&note.text) => Block::Badge { tone: note.tone, text: label(&note.text) },
         fragment::Block::Note(note) if filled(&note.text) => {
             Block::Note { tone: note.tone, text: lines(&note.text, NOTE) }
@@ -107,12 +107,12 @@ fn picture(image: &Image) -> Block {
 }
 
 /// What stands where a picture does not fit.
-pub(super) fn left_out(alternative: &str, why: &str) -> Block {
-    Block::Note { tone: Tone::Neutral, text: format!("A picture was left out, {why}: {alternative}") }
+pub(super) fn left_out(text: String) -> Block {
+    Block::Note { tone: Tone::Neutral, text }
 }
 
 /// What plugins want the reader to know; what is over the limit is said in a last note.
-pub(super) fn notes(given: &[rule::PluginNote]) -> Vec<PluginNote> {
+pub(super) fn notes(given: &[rule::PluginNote], locale: &Locale) -> Vec<PluginNote> {
     let shown = given.iter().filter(|note| !note.text.trim().is_empty()).map(|note| PluginNote {
         plugin: label(&note.plugin),
         tone: note.tone,
@@ -123,29 +123,40 @@ pub(super) fn notes(given: &[rule::PluginNote]) -> Vec<PluginNote> {
     if all > NOTES {
         notes.truncate(NOTES);
         let plugin = notes.last().map(|note| note.plugin.clone()).unwrap_or_default();
-        let text = format!("(Showing {NOTES} of {all} notes)");
+        let text = locale.showing("showing_notes", NOTES as u64, all as u64);
         notes.push(PluginNote { plugin, tone: Tone::Neutral, text });
     }
     notes
 }
 
-fn facts(list: &[(String, String)]) -> Block {
-    let shown = list.iter().take(FACTS).map(|(name, value)| {
-        let text = lines(value, CELL);
-        let values = if text.is_empty() { Vec::new() } else { vec![Value { text, ..Value::default() }] };
-        Fact { label: label(name), values }
-    });
-    Block::Facts { facts: shown.collect(), showing: of(FACTS, list.len(), "facts") }
+fn facts(list: &[(String, String)], locale: &Locale) -> Block {
+    let shown: Vec<Fact> = list
+        .iter()
+        .take(FACTS)
+        .map(|(name, value)| {
+            let text = lines(value, CELL);
+            let values = if text.is_empty() { Vec::new() } else { vec![Value { text, ..Value::default() }] };
+            Fact { key: String::new(), label: label(name), values }
+        })
+        .collect();
+    let showing = locale.showing("showing_facts", shown.len() as u64, list.len() as u64);
+    Block::Facts { facts: shown, showing }
 }
 
-fn bars(chart: &fragment::Bars) -> Block {
-    let shown = chart.items.iter().take(BARS).map(|bar| Bar {
-        label: label(&bar.label),
-        percent: percent(bar.value, chart.maximum),
-        text: label(&bar.text),
-        tone: bar.tone,
-    });
-    Block::Bars { caption: label(&chart.caption), bars: shown.collect(), showing: of(BARS, chart.items.len(), "bars") }
+fn bars(chart: &fragment::Bars, locale: &Locale) -> Block {
+    let shown: Vec<Bar> = chart
+        .items
+        .iter()
+        .take(BARS)
+        .map(|bar| Bar {
+            label: label(&bar.label),
+            percent: percent(bar.value, chart.maximum),
+            text: label(&bar.text),
+            tone: bar.tone,
+        })
+        .collect();
+    let showing = locale.showing("showing_bars", shown.len() as u64, chart.items.len() as u64);
+    Block::Bars { caption: label(&chart.caption), bars: shown, showing }
 }
 
 /// 0 only for nothing: the smallest bar can still be seen.
@@ -155,7 +166,7 @@ fn percent(value: f64, maximum: f64) -> u32 {
     if share.is_nan() || share <= 0.0 { 0 } else { share.clamp(1.0, 100.0).round() as u32 }
 }
 
-fn grid(table: &fragment::Table) -> Grid {
+fn grid(table: &fragment::Table, locale: &Locale) -> Grid {
     let ellipsis = text::ELLIPSIS.to_string();
     let hidden = table.columns.len().saturating_sub(COLUMNS);
     let given = table.columns.iter().take(COLUMNS);
@@ -182,7 +193,7 @@ fn grid(table: &fragment::Table) -> Grid {
         Layout::Record if tree => Layout::Wide,
         other => other,
     };
-    let showing = showing(rows.len() as u64, total);
+    let showing = locale.showing("showing_rows", rows.len() as u64, total);
     Grid { columns, right, rows, tree, hidden_columns: hidden as u64, total, showing, layout }
 }
 
@@ -190,10 +201,6 @@ fn grid(table: &fragment::Table) -> Grid {
 pub(super) fn is_tree(rows: &[Vec<String>]) -> bool {
     let branch = |cell: &String| cell.starts_with([' ', '│', '├', '└', '┃', '┣', '┗', '╰']);
     rows.iter().filter_map(|row| row.first()).any(branch)
-}
-
-fn of(limit: usize, all: usize, noun: &str) -> String {
-    if all > limit { format!("(Showing {limit} of {all} {noun})") } else { String::new() }
 }
 
 /// One line.

@@ -1,13 +1,17 @@
 //! From an event and a decision to the view: facts, limits, wording.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::human;
+use super::language;
 use super::links::{Links, Root};
+use super::locale::Locale;
 use super::view::{Fact, Named, Outcome, UploadedFile, Uploads, Value, View};
 use crate::event::FlowCompletion;
+use crate::event::time::Moment;
+use crate::rule::decide::MATCHES;
 use crate::rule::{Decision, Rule};
 use crate::text;
 
@@ -31,6 +35,7 @@ const LINK: usize = 2_000;
 
 /// The view without results and attachments, which need the disk.
 pub(super) fn view(
+    locale: &Locale,
     root: Option<Root<'_>>,
     rule: &Rule,
     event: &FlowCompletion,
@@ -38,20 +43,21 @@ pub(super) fn view(
     now: Timestamp,
 ) -> View {
     let links = root.map(|root| Links::new(root, &event.key.org_id));
-    let build = Build { links, rule, event, now };
+    let build = Build { locale, links, rule, event, now };
     let mut view = build.head();
     view.client = build.client_facts(&view);
     view.flow = build.flow_facts(&view);
     view.uploads = build.uploads();
     view.notes.extend(event.missing.iter().map(|sentence| cut(sentence, ERROR)));
     view.rule = name(&rule.name);
-    view.reason = decision.map(|decision| cut(&decision.reason, ERROR)).unwrap_or_default();
-    view.plugin_notes = decision.map(|decision| super::blocks::notes(&decision.notes)).unwrap_or_default();
+    view.reason = decision.map(|decision| cut(&reason(decision, locale), ERROR)).unwrap_or_default();
+    view.plugin_notes = decision.map(|decision| super::blocks::notes(&decision.notes, locale)).unwrap_or_default();
     view
 }
 
 /// The view of a mail that could not be written: what the event is, whose it is, and nothing that could be in the way.
 pub(super) fn bare(
+    locale: &Locale,
     root: Option<Root<'_>>,
     rule: &Rule,
     event: &FlowCompletion,
@@ -59,16 +65,24 @@ pub(super) fn bare(
     now: Timestamp,
 ) -> View {
     let links = root.map(|root| Links::new(root, &event.key.org_id));
-    let build = Build { links, rule, event, now };
+    let build = Build { locale, links, rule, event, now };
     let mut view = build.head();
-    view.plugin_notes = super::blocks::notes(&decision.notes);
+    view.plugin_notes = super::blocks::notes(&decision.notes, locale);
     shorten(&mut view);
     view.client = build.client_facts(&view);
     view.client.truncate(FEW);
     view.rule = name(&rule.name);
-    view.reason = cut(&decision.reason, VALUE);
-    view.notes.push("This mail could not be written as usual; only the first facts are in it.".to_owned());
+    view.reason = cut(&reason(decision, locale), VALUE);
+    view.notes.push(locale.t("note_last_resort", &[]));
     view
+}
+
+/// Why the mail is sent. Why a filter forces one is said in the words of the rule's keys, whatever the language.
+fn reason<'a>(decision: &'a Decision, locale: &Locale) -> Cow<'a, str> {
+    match decision.reason.as_str() {
+        MATCHES => Cow::Owned(locale.t("reason_filters", &[])),
+        reason => Cow::Borrowed(reason),
+    }
 }
 
 /// Leaves the first facts.
@@ -80,11 +94,12 @@ pub(super) fn shorten(view: &mut View) {
     view.plugin_notes.truncate(FEW);
     for facts in [&mut view.client, &mut view.flow] {
         facts.iter_mut().for_each(|fact| fact.values.truncate(FEW));
-        facts.retain(|fact| fact.label != "Arguments");
+        facts.retain(|fact| fact.key != "arguments");
     }
 }
 
 struct Build<'a> {
+    locale: &'a Locale,
     links: Option<Links<'a>>,
     rule: &'a Rule,
     event: &'a FlowCompletion,
@@ -112,9 +127,16 @@ impl Build<'_> {
             artifacts: self.artifacts(),
             rows: flow.total_collected_rows,
             files: flow.total_uploaded_files,
-            size: human::size(flow.total_uploaded_bytes),
-            duration: flow.execution_duration.map(human::duration).unwrap_or_default(),
-            finished: human::moment(self.event.timestamp, self.now),
+            size: self.locale.size(flow.total_uploaded_bytes),
+            bytes: flow.total_uploaded_bytes,
+            duration: flow.execution_duration.map(|duration| self.locale.seconds(duration)).unwrap_or_default(),
+            duration_ns: flow.execution_duration,
+            finished: self.locale.moment(self.event.timestamp, self.now),
+            finished_at: self.event.timestamp.map(Moment::unix),
+            created_at: flow.create_time.map(Moment::unix),
+            started_at: flow.start_time.map(Moment::unix),
+            written_at: self.now.as_second(),
+            language: self.locale.language().name().to_owned(),
             hunt: self.hunt(),
             client_url: self.links.and_then(|links| short(links.client(&self.event.key.client_id))),
             flow_url: self
@@ -123,11 +145,11 @@ impl Build<'_> {
             client_id,
             ..View::default()
         };
-        view.title = title(view.outcome).to_owned();
+        view.title = self.locale.t(title(view.outcome), &[]);
         // The true number, also of those that are not listed.
         let artifacts = flow.artifacts.len().max(view.artifacts.len());
-        view.subject = subject(&view, artifacts);
-        view.summary = summary(&view, artifacts);
+        view.subject = self.subject(&view, artifacts);
+        view.summary = self.summary(&view, artifacts);
         view
     }
 
@@ -137,7 +159,7 @@ impl Build<'_> {
             let mut named: Vec<Named> = flow.artifacts.iter().take(LIST).map(|name| self.artifact(name)).collect();
             let more = flow.artifacts.len() - named.len();
             if more > 0 {
-                named.push(Named { name: format!("{} {more} more", text::ELLIPSIS), url: None });
+                named.push(Named { name: more_items(self.locale, more), url: None });
             }
             return named;
         }
@@ -175,26 +197,26 @@ impl Build<'_> {
     fn client_facts(&self, view: &View) -> Vec<Fact> {
         let client = self.event.client.as_ref();
         let of = |field: fn(&crate::event::Client) -> &String| client.map(|c| name(field(c))).unwrap_or_default();
-        let mut facts = Facts::default();
+        let mut facts = Facts::new(self.locale);
         if view.org_id != "root" {
-            facts.text("Organisation", view.org_id.clone());
+            facts.text("organisation", view.org_id.clone());
         }
-        facts.link("ID", &view.client_id, view.client_url.clone());
-        facts.text("FQDN", view.fqdn.clone());
+        facts.link("client", &view.client_id, view.client_url.clone());
+        facts.text("fqdn", view.fqdn.clone());
         if view.fqdn.is_empty() {
             let host_name = of(|client| &client.hostname);
             if !host_name.is_empty() {
-                facts.text("Host name", host_name);
+                facts.text("host_name", host_name);
             }
         }
-        facts.text("System", of(|client| &client.system));
-        facts.text("OS", of(|client| &client.release));
-        facts.text("Architecture", of(|client| &client.machine));
+        facts.text("system", of(|client| &client.system));
+        facts.text("os", of(|client| &client.release));
+        facts.text("architecture", of(|client| &client.machine));
         if view.new_client {
-            facts.text("New client", "true".to_owned());
+            facts.text("new_client", self.locale.t("yes", &[]));
         }
         let labels = client.map(|client| client.labels.as_slice()).unwrap_or_default();
-        facts.list("Labels", labels.iter().map(|label| Value { text: name(label), ..Value::default() }));
+        facts.list("labels", labels.iter().map(|label| Value { text: name(label), ..Value::default() }));
         for field in &self.rule.client_metadata {
             let label = text::one_line(if field.alias.trim().is_empty() { &field.field } else { &field.alias });
             let value = self.event.metadata.as_ref().and_then(|metadata| metadata.get(&field.field));
@@ -205,26 +227,27 @@ impl Build<'_> {
 
     fn flow_facts(&self, view: &View) -> Vec<Fact> {
         let flow = &self.event.flow;
-        let mut facts = Facts::default();
-        facts.link("Flow", &view.flow_id, view.flow_url.clone());
-        facts.text("Collection created", human::moment(flow.create_time, self.now));
-        facts.text("Collection started", human::moment(flow.start_time, self.now));
-        facts.text("Collection finished", view.finished.clone());
-        facts.text("Duration", view.duration.clone());
-        facts.text("Creator", view.creator.clone());
+        let mut facts = Facts::new(self.locale);
+        facts.link("flow", &view.flow_id, view.flow_url.clone());
+        facts.text("created", self.locale.moment(flow.create_time, self.now));
+        facts.text("started", self.locale.moment(flow.start_time, self.now));
+        facts.text("finished", view.finished.clone());
+        facts.text("duration", view.duration.clone());
+        facts.text("creator", view.creator.clone());
         let named = |named: &Named| Value { text: named.name.clone(), url: named.url.clone(), ..Value::default() };
         let requested = if flow.artifacts.is_empty() { &[] } else { view.artifacts.as_slice() };
-        facts.whole_list("Requested", requested.iter().map(named));
-        facts.list("Arguments", self.arguments().into_iter());
+        facts.whole_list("requested", requested.iter().map(named));
+        facts.list("arguments", self.arguments().into_iter());
         let sources = flow.artifacts_with_results.iter();
-        facts.list("With results", sources.map(|source| Value { text: name(source), ..Value::default() }));
-        facts.text("Error", view.error.clone());
-        facts.number("Urgent", if flow.urgent { "true" } else { "false" }, flow.urgent);
-        facts.list("Hunt", view.hunt.iter().map(named));
-        facts.number("Collected rows", &view.rows.to_string(), view.rows > 0);
-        facts.number("Uploaded files", &view.files.to_string(), view.files > 0);
+        facts.list("sources", sources.map(|source| Value { text: name(source), ..Value::default() }));
+        facts.text("error", view.error.clone());
+        let urgent = self.locale.t(if flow.urgent { "yes" } else { "no" }, &[]);
+        facts.number("urgent", &urgent, flow.urgent);
+        facts.list("hunt", view.hunt.iter().map(named));
+        facts.number("rows", &view.rows.to_string(), view.rows > 0);
+        facts.number("files", &view.files.to_string(), view.files > 0);
         let bytes = flow.total_uploaded_bytes;
-        facts.number("Uploaded bytes", if bytes > 0 { &view.size } else { "0" }, bytes > 0);
+        facts.number("bytes", if bytes > 0 { &view.size } else { "0" }, bytes > 0);
         facts.finish(self.rule.keep_empty_rows)
     }
 
@@ -255,77 +278,91 @@ impl Build<'_> {
         }
         let files = all.iter().take(limit).map(|upload| UploadedFile {
             name: text::one_line(&text::cut_left(&upload.path, PATH)),
-            size: human::size(upload.size),
+            size: self.locale.size(upload.size),
+            bytes: upload.size,
             url: self
                 .links
                 .zip(upload.components.as_ref())
                 .and_then(|(links, place)| short(links.upload(place, &upload.path))),
         });
         let total = self.event.uploads_total.unwrap_or_default().max(all.len() as u64);
-        Some(Uploads { files: files.collect(), total, showing: showing(limit as u64, total) })
+        let showing = self.locale.showing("showing_rows", limit as u64, total);
+        Some(Uploads { files: files.collect(), total, showing })
     }
 }
 
 /// Facts in the making. Empty ones keep their place until the end, so that metadata can take it.
-#[derive(Default)]
-struct Facts(Vec<(Fact, bool)>);
+struct Facts<'a> {
+    locale: &'a Locale,
+    list: Vec<(Fact, bool)>,
+}
 
-impl Facts {
-    fn push(&mut self, label: &str, values: Vec<Value>, filled: bool) {
-        self.0.push((Fact { label: label.to_owned(), values }, filled));
+impl<'a> Facts<'a> {
+    fn new(locale: &'a Locale) -> Self {
+        Self { locale, list: Vec::new() }
     }
 
-    fn text(&mut self, label: &str, text: String) {
-        self.link(label, &text, None);
+    fn push(&mut self, key: &str, values: Vec<Value>, filled: bool) {
+        let label = self.locale.t(&format!("fact_{key}"), &[]);
+        self.list.push((Fact { key: key.to_owned(), label, values }, filled));
     }
 
-    fn link(&mut self, label: &str, text: &str, url: Option<String>) {
+    fn text(&mut self, key: &str, text: String) {
+        self.link(key, &text, None);
+    }
+
+    fn link(&mut self, key: &str, text: &str, url: Option<String>) {
         let filled = !text.trim().is_empty();
         let values = if filled { vec![Value { text: text.to_owned(), url, ..Value::default() }] } else { Vec::new() };
-        self.push(label, values, filled);
+        self.push(key, values, filled);
     }
 
     /// A fact that has a value to show even if it counts as empty.
-    fn number(&mut self, label: &str, text: &str, filled: bool) {
-        self.push(label, vec![Value { text: text.to_owned(), ..Value::default() }], filled);
+    fn number(&mut self, key: &str, text: &str, filled: bool) {
+        self.push(key, vec![Value { text: text.to_owned(), ..Value::default() }], filled);
     }
 
-    fn list(&mut self, label: &str, values: impl Iterator<Item = Value>) {
+    fn list(&mut self, key: &str, values: impl Iterator<Item = Value>) {
         let mut values: Vec<Value> = values.filter(|value| !value.text.trim().is_empty()).collect();
         let more = values.len().saturating_sub(LIST);
         if more > 0 {
             values.truncate(LIST);
-            values.push(Value { text: format!("{} {more} more", text::ELLIPSIS), ..Value::default() });
+            values.push(Value { text: more_items(self.locale, more), ..Value::default() });
         }
         let filled = !values.is_empty();
-        self.push(label, values, filled);
+        self.push(key, values, filled);
     }
 
     /// A list that has been cut already.
-    fn whole_list(&mut self, label: &str, values: impl Iterator<Item = Value>) {
+    fn whole_list(&mut self, key: &str, values: impl Iterator<Item = Value>) {
         let values: Vec<Value> = values.filter(|value| !value.text.trim().is_empty()).collect();
         let filled = !values.is_empty();
-        self.push(label, values, filled);
+        self.push(key, values, filled);
     }
 
-    /// Takes the place of the row with this label, or is added.
+    /// Takes the place of the row with this label, in the mail's language or in English, or is added.
     fn replace(&mut self, label: &str, text: String) {
         let filled = !text.trim().is_empty();
         let values = if filled { vec![Value { text, ..Value::default() }] } else { Vec::new() };
-        match self.0.iter_mut().find(|(fact, _)| fact.label == label) {
-            Some(place) => *place = (Fact { label: label.to_owned(), values }, filled),
-            None => self.push(label, values, filled),
+        let new = (Fact { key: String::new(), label: label.to_owned(), values }, filled);
+        let is_it = |fact: &Fact| {
+            fact.label == label
+                || !fact.key.is_empty() && language::english().fill(&format!("fact_{}", fact.key), None, &[]) == label
+        };
+        match self.list.iter_mut().find(|(fact, _)| is_it(fact)) {
+            Some(place) => *place = new,
+            None => self.list.push(new),
         }
     }
 
     fn finish(self, keep_empty: bool) -> Vec<Fact> {
-        self.0.into_iter().filter(|(_, filled)| *filled || keep_empty).map(|(fact, _)| fact).collect()
+        self.list.into_iter().filter(|(_, filled)| *filled || keep_empty).map(|(fact, _)| fact).collect()
     }
 }
 
-/// `(Showing 20 of 120 rows)`, if rows are left out.
-pub(super) fn showing(shown: u64, total: u64) -> String {
-    if shown < total { format!("(Showing {shown} of {total} rows)") } else { String::new() }
+/// `… 3 more`, at the end of a list.
+fn more_items(locale: &Locale, more: usize) -> String {
+    locale.t("more_items", &[("more", &more.to_string())])
 }
 
 /// A link, unless it is longer than anybody could follow.
@@ -353,43 +390,46 @@ fn outcome(event: &FlowCompletion) -> Outcome {
 
 fn title(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Finished => "Client collection finished",
-        Outcome::Failed => "Client collection FAILED",
-        Outcome::Cancelled => "Client collection was cancelled",
+        Outcome::Finished => "title_finished",
+        Outcome::Failed => "title_failed",
+        Outcome::Cancelled => "title_cancelled",
     }
 }
 
-fn subject(view: &View, artifacts: usize) -> String {
-    let host = if view.fqdn.is_empty() { "Client" } else { &view.fqdn };
-    let verb = if view.outcome == Outcome::Finished { "finished collecting" } else { "FAILED to collect" };
-    format!("{host} {verb} {}", what(view, artifacts, "(+ N more)"))
-}
-
-/// The first artifact and how many more.
-fn what(view: &View, artifacts: usize, form: &str) -> String {
-    let Some(first) = view.artifacts.first() else { return "an unnamed artifact".to_owned() };
-    match artifacts.saturating_sub(1) {
-        0 => first.name.clone(),
-        count => format!("{} {}", first.name, form.replace('N', &count.to_string())),
+impl Build<'_> {
+    fn subject(&self, view: &View, artifacts: usize) -> String {
+        let nobody = self.locale.t("subject_no_host", &[]);
+        let host = if view.fqdn.is_empty() { &nobody } else { &view.fqdn };
+        let key = if view.outcome == Outcome::Finished { "subject_finished" } else { "subject_failed" };
+        let what = self.what(view, artifacts, "subject_more", "unnamed_artifact");
+        self.locale.t(key, &[("host", host), ("what", &what)])
     }
-}
 
-fn summary(view: &View, artifacts: usize) -> String {
-    let what = what(view, artifacts, "and N more");
-    let what_first = if view.artifacts.is_empty() { "An unnamed artifact" } else { &what };
-    let host = &view.host;
-    let by = |form: &str| if view.creator.is_empty() { String::new() } else { format!("{form} {}", view.creator) };
-    match view.outcome {
-        Outcome::Finished => {
-            let how_long = if view.duration.is_empty() { String::new() } else { format!(", {}", view.duration) };
-            let counts = format!("{}, {}{how_long}", human::count(view.rows, "row"), human::count(view.files, "file"));
-            match view.creator.as_str() {
-                "" => format!("{what_first} was collected from {host}: {counts}."),
-                creator => format!("{creator} collected {what} from {host}: {counts}."),
-            }
+    /// The first artifact and how many more.
+    fn what(&self, view: &View, artifacts: usize, more: &str, unnamed: &str) -> String {
+        let Some(first) = view.artifacts.first() else { return self.locale.t(unnamed, &[]) };
+        match artifacts.saturating_sub(1) {
+            0 => first.name.clone(),
+            count => self.locale.t(more, &[("first", &first.name), ("more", &count.to_string())]),
         }
-        Outcome::Failed => format!("{what_first} could not be collected from {host}{}.", by(", as requested by")),
-        Outcome::Cancelled if view.creator.is_empty() => format!("The collection of {what} from {host} was cancelled."),
-        Outcome::Cancelled => format!("The collection of {what} from {host}{}, was cancelled.", by(", requested by")),
+    }
+
+    fn summary(&self, view: &View, artifacts: usize) -> String {
+        let (key, first) = match (view.outcome, view.creator.is_empty()) {
+            (Outcome::Finished, true) => ("summary_finished", true),
+            (Outcome::Finished, false) => ("summary_finished_by", false),
+            (Outcome::Failed, true) => ("summary_failed", true),
+            (Outcome::Failed, false) => ("summary_failed_by", true),
+            (Outcome::Cancelled, true) => ("summary_cancelled", false),
+            (Outcome::Cancelled, false) => ("summary_cancelled_by", false),
+        };
+        // Whether a sentence begins with it.
+        let unnamed = if first { "unnamed_artifact_first" } else { "unnamed_artifact" };
+        let what = self.what(view, artifacts, "summary_more", unnamed);
+        let mut counts = vec![self.locale.n("rows", view.rows), self.locale.n("files", view.files)];
+        counts.extend(Some(view.duration.clone()).filter(|duration| !duration.is_empty()));
+        let values =
+            [("what", what.as_str()), ("host", &view.host), ("who", &view.creator), ("counts", &counts.join(", "))];
+        self.locale.t(key, &values)
     }
 }

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::attachments::distinct;
+use super::locale::Locale;
 use super::templates::{DIGEST_SET, Slot};
 use super::view::{AttachedFile, Block, DigestView, Outcome, View};
-use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, blocks, human};
+use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, blocks};
 use crate::mail::Attachment;
 use crate::rule::Rule;
 use crate::text;
@@ -32,16 +33,15 @@ pub fn digest(
     items: &[(View, Vec<Attachment>)],
     now: Timestamp,
 ) -> Result<Draft, ComposeError> {
+    let locale = composer.locale(rule);
     let mut notes = Vec::new();
-    let views = bounded(items, &mut notes);
-    let (attachments, listed) = gathered(rule, items, &mut notes);
-    let mut digest = view(&rule.name, views, listed, notes);
-    digest.reason = format!(
-        "{} within {} of an earlier mail were gathered; this was written at {}.",
-        human::count(items.len() as u64, "collection"),
-        span(rule.send_interval),
-        human::rfc3339(now.as_second()).unwrap_or_default()
-    );
+    let views = bounded(items, &mut notes, locale);
+    let (attachments, listed) = gathered(rule, items, &mut notes, locale);
+    let mut digest = view(&rule.name, views, listed, notes, locale);
+    digest.written_at = now.as_second();
+    let (collections, span) = (locale.n("collections", items.len() as u64), span(rule.send_interval, locale));
+    let time = locale.time(now.as_second()).unwrap_or_default();
+    digest.reason = locale.t("digest_reason", &[("collections", &collections), ("span", &span), ("time", &time)]);
     digest.more = digest.items.len().saturating_sub(LISTED) as u64;
     digest.items.truncate(LISTED);
     let (subject, text, html) = match parts(composer, rule, &digest) {
@@ -51,7 +51,7 @@ pub fn digest(
             for item in &mut digest.items {
                 summary_only(item);
             }
-            digest.notes.push("Details were left out: the mail would have become too large.".to_owned());
+            digest.notes.push(locale.t("note_no_details", &[]));
             parts(composer, rule, &digest)?
         }
     };
@@ -90,17 +90,26 @@ fn without_pictures(view: &mut View) {
 }
 
 /// The digest's view of its collections.
-pub(super) fn view(rule: &str, items: Vec<View>, attachments: Vec<AttachedFile>, notes: Vec<String>) -> DigestView {
+pub(super) fn view(
+    rule: &str,
+    items: Vec<View>,
+    attachments: Vec<AttachedFile>,
+    notes: Vec<String>,
+    locale: &Locale,
+) -> DigestView {
     let number = |outcome| items.iter().filter(|item| item.outcome == outcome).count() as u64;
     let (finished, failed, cancelled) =
         (number(Outcome::Finished), number(Outcome::Failed), number(Outcome::Cancelled));
-    let title = human::count(items.len() as u64, "client collection");
-    let parts = [(finished, "finished"), (failed, "FAILED"), (cancelled, "cancelled")];
-    let parts: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let title = locale.n("digest_title", items.len() as u64);
+    let parts = [(finished, "digest_finished"), (failed, "digest_failed"), (cancelled, "digest_cancelled")];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, key)| locale.t(key, &[("number", &count.to_string())]))
+        .collect();
     let summary = parts.join(", ");
     DigestView {
-        subject: format!("{title}: {summary}"),
+        subject: locale.t("digest_subject", &[("title", &title), ("summary", &summary)]),
         summary,
         title,
         outcome: match (failed, cancelled) {
@@ -113,6 +122,8 @@ pub(super) fn view(rule: &str, items: Vec<View>, attachments: Vec<AttachedFile>,
         finished,
         failed,
         cancelled,
+        written_at: 0,
+        language: locale.language().name().to_owned(),
         attachments,
         notes,
         rule: super::build::name(rule),
@@ -121,7 +132,7 @@ pub(super) fn view(rule: &str, items: Vec<View>, attachments: Vec<AttachedFile>,
 }
 
 /// Views whose tables together stay within the bound; a note says whose do not.
-fn bounded(items: &[(View, Vec<Attachment>)], notes: &mut Vec<String>) -> Vec<View> {
+fn bounded(items: &[(View, Vec<Attachment>)], notes: &mut Vec<String>, locale: &Locale) -> Vec<View> {
     let mut left = TABLES;
     let mut without = 0_u64;
     let mut views = Vec::with_capacity(items.len());
@@ -145,8 +156,8 @@ fn bounded(items: &[(View, Vec<Attachment>)], notes: &mut Vec<String>) -> Vec<Vi
         views.push(view);
     }
     if without > 0 {
-        let whose = human::count(without, "collection");
-        notes.push(format!("Tables of {whose} were left out: the mail would have become too large."));
+        let whose = locale.n("collections", without);
+        notes.push(locale.t("note_digest_tables", &[("collections", &whose)]));
     }
     views
 }
@@ -164,19 +175,17 @@ fn gathered(
     rule: &Rule,
     items: &[(View, Vec<Attachment>)],
     notes: &mut Vec<String>,
+    locale: &Locale,
 ) -> (Vec<Attachment>, Vec<AttachedFile>) {
     let total: u64 = items.iter().flat_map(|(_, attachments)| attachments).map(|file| file.blob.size).sum();
     let number = items.iter().map(|(_, attachments)| attachments.len() as u64).sum();
     if total > rule.attachments_limit() {
         let hosts: Vec<&str> =
             items.iter().filter(|(_, files)| !files.is_empty()).map(|(view, _)| view.host.as_str()).take(20).collect();
-        notes.push(format!(
-            "{} left out: together they have {}, more than the limit of {} MiB. They came from {}.",
-            human::count(number, "attachment"),
-            human::size(total),
-            rule.attachments_max_mib,
-            hosts.join(", ")
-        ));
+        let (number, size) = (locale.n("attachments", number), locale.size(total));
+        let (limit, hosts) = (rule.attachments_max_mib.to_string(), hosts.join(", "));
+        let values = [("attachments", number.as_str()), ("size", &size), ("limit", &limit), ("hosts", &hosts)];
+        notes.push(locale.t("note_digest_attachments", &values));
         return (Vec::new(), Vec::new());
     }
     let mut taken = HashSet::new();
@@ -189,8 +198,11 @@ fn gathered(
             let known = view.attachments.get(at);
             listed.push(AttachedFile {
                 name: name.clone(),
-                size: human::size(file.blob.size),
-                source: known.map(|known| format!("{} on {}", known.source, view.host)).unwrap_or_default(),
+                size: locale.size(file.blob.size),
+                bytes: file.blob.size,
+                source: known
+                    .map(|known| locale.t("source_on_host", &[("source", &known.source), ("host", &view.host)]))
+                    .unwrap_or_default(),
                 rows: known.map(|known| known.rows).unwrap_or_default(),
             });
             attachments.push(Attachment { name, ..file.clone() });
@@ -200,12 +212,12 @@ fn gathered(
 }
 
 /// `5 minutes`, in the largest whole unit.
-fn span(duration: std::time::Duration) -> String {
+fn span(duration: std::time::Duration, locale: &Locale) -> String {
     let seconds = duration.as_secs();
-    let (count, noun) = match seconds {
-        _ if seconds.is_multiple_of(3600) && seconds > 0 => (seconds / 3600, "hour"),
-        _ if seconds.is_multiple_of(60) && seconds > 0 => (seconds / 60, "minute"),
-        _ => (seconds, "second"),
+    let (count, key) = match seconds {
+        _ if seconds.is_multiple_of(3600) && seconds > 0 => (seconds / 3600, "hours"),
+        _ if seconds.is_multiple_of(60) && seconds > 0 => (seconds / 60, "minutes"),
+        _ => (seconds, "seconds"),
     };
-    human::count(count, noun)
+    locale.n(key, count)
 }

@@ -1,55 +1,5 @@
-//! Numbers as people read them: times, durations, sizes, counts.
-
-use jiff::Timestamp;
-
-use crate::event::time::Moment;
-
-/// `2026-08-12T02:02:03Z (5 minutes ago)`, or `(never)`. Whole seconds, UTC.
-#[must_use]
-pub fn moment(moment: Option<Moment>, now: Timestamp) -> String {
-    let Some(moment) = moment else { return "(never)".to_owned() };
-    match rfc3339(moment.unix()) {
-        Some(text) => format!("{text} ({})", relative(moment.unix(), now.as_second())),
-        // Beyond the year 9999, or before -9999: a forged number, shown as it came.
-        None => format!("{} s since 1970", moment.unix()),
-    }
-}
-
-/// RFC 3339, whole seconds, UTC; `None` outside the years -9999 to 9999.
-#[must_use]
-pub fn rfc3339(unix: i64) -> Option<String> {
-    Timestamp::from_second(unix).ok().map(|time| time.to_string())
-}
-
-/// How long ago, as VQL `humanize(time=)` says it: whole units, rounded down.
-#[must_use]
-pub fn relative(then: i64, now: i64) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    const WEEK: u64 = 7 * DAY;
-    const MONTH: u64 = 30 * DAY;
-    const YEAR: u64 = 12 * MONTH;
-    let ending = if then > now { "from now" } else { "ago" };
-    let seconds = now.abs_diff(then);
-    let unit = |size: u64, name: &str| match seconds / size {
-        1 => format!("1 {name} {ending}"),
-        count => format!("{count} {name}s {ending}"),
-    };
-    match seconds {
-        0 => "now".to_owned(),
-        _ if seconds < MINUTE => unit(1, "second"),
-        _ if seconds < HOUR => unit(MINUTE, "minute"),
-        _ if seconds < DAY => unit(HOUR, "hour"),
-        _ if seconds < WEEK => unit(DAY, "day"),
-        _ if seconds < MONTH => unit(WEEK, "week"),
-        _ if seconds < YEAR => unit(MONTH, "month"),
-        _ if seconds < YEAR + YEAR / 2 => format!("1 year {ending}"),
-        _ if seconds < 2 * YEAR => format!("2 years {ending}"),
-        _ if seconds < 37 * YEAR => unit(YEAR, "year"),
-        _ => format!("a long while {ending}"),
-    }
-}
+//! Numbers as people read them: durations, sizes, counts. With the decimal point; [`super::locale`] puts another mark in
+//! its place.
 
 /// `17.3 s`, from nanoseconds.
 #[must_use]
@@ -58,20 +8,52 @@ pub fn duration(nanoseconds: i64) -> String {
     format!("{:.1} s", nanoseconds as f64 / 1e9)
 }
 
+/// `17.3 s` below a minute, else the two largest units: `10 min`, `2 h 5 min`, `3 d 4 h`. From nanoseconds, rounded down
+/// to the smaller unit.
+#[must_use]
+pub fn span(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    // What would be written as sixty seconds is a minute.
+    let tenths = nanoseconds.unsigned_abs().saturating_add(50_000_000) / 100_000_000;
+    if tenths < 600 {
+        return duration(nanoseconds);
+    }
+    let seconds = tenths / 10;
+    let (first, second) = match seconds {
+        _ if seconds < 3_600 => ((seconds / 60, "min"), (seconds % 60, "s")),
+        _ if seconds < 86_400 => ((seconds / 3_600, "h"), (seconds % 3_600 / 60, "min")),
+        _ => ((seconds / 86_400, "d"), (seconds % 86_400 / 3_600, "h")),
+    };
+    match second.0 {
+        0 => format!("{sign}{} {}", first.0, first.1),
+        rest => format!("{sign}{} {} {rest} {}", first.0, first.1, second.1),
+    }
+}
+
 /// `9 B`, `1.2 kB`, `83 MB`: SI units, as VQL `humanize(bytes=)` writes them.
 #[must_use]
-#[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
 pub fn size(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &["kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// `9 B`, `1.2 KiB`, `79 MiB`: powers of 1024, otherwise as [`size`].
+#[must_use]
+pub fn binary_size(bytes: u64) -> String {
+    scaled(bytes, 1024.0, &["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
+}
+
+#[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn scaled(bytes: u64, base: f64, units: &[&str]) -> String {
     if bytes < 10 {
         return format!("{bytes} B");
     }
     let mut value = bytes as f64;
     let mut unit = "B";
-    for next in ["kB", "MB", "GB", "TB", "PB", "EB"] {
-        if value < 1000.0 {
+    for next in units {
+        if value < base {
             break;
         }
-        value /= 1000.0;
+        value /= base;
         unit = next;
     }
     let rounded = (value * 10.0 + 0.5).floor() / 10.0;
@@ -84,18 +66,18 @@ pub fn count(number: u64, one: &str) -> String {
     match number {
         0 => format!("no {one}s"),
         1 => format!("1 {one}"),
-        _ => format!("{} {one}s", grouped(number)),
+        _ => format!("{} {one}s", grouped(number, ",")),
     }
 }
 
-/// `1,234,567`.
+/// `1,234,567`, with a mark between thousands.
 #[must_use]
-pub fn grouped(number: u64) -> String {
+pub fn grouped(number: u64, mark: &str) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
+            out.push_str(mark);
         }
         out.push(digit);
     }
@@ -105,48 +87,6 @@ pub fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const THEN: i64 = 1_786_500_123;
-
-    #[test]
-    fn relative_times_use_velociraptors_words() {
-        let day = 86_400;
-        for (seconds, words) in [
-            (0, "now"),
-            (1, "1 second ago"),
-            (2, "2 seconds ago"),
-            (59, "59 seconds ago"),
-            (60, "1 minute ago"),
-            (119, "1 minute ago"),
-            (120, "2 minutes ago"),
-            (3_599, "59 minutes ago"),
-            (3_600, "1 hour ago"),
-            (7_199, "1 hour ago"),
-            (7_200, "2 hours ago"),
-            (day - 1, "23 hours ago"),
-            (day, "1 day ago"),
-            (2 * day, "2 days ago"),
-            (7 * day - 1, "6 days ago"),
-            (7 * day, "1 week ago"),
-            (14 * day, "2 weeks ago"),
-            (30 * day - 1, "4 weeks ago"),
-            (30 * day, "1 month ago"),
-            (60 * day, "2 months ago"),
-            (360 * day - 1, "11 months ago"),
-            (360 * day, "1 year ago"),
-            (540 * day - 1, "1 year ago"),
-            (540 * day, "2 years ago"),
-            (720 * day, "2 years ago"),
-            (1_080 * day, "3 years ago"),
-            (37 * 360 * day - 1, "36 years ago"),
-            (37 * 360 * day, "a long while ago"),
-            (-1, "1 second from now"),
-            (-3 * 7 * day, "3 weeks from now"),
-        ] {
-            assert_eq!(relative(THEN - seconds, THEN), words);
-        }
-        assert_eq!(relative(i64::MIN, i64::MAX), "a long while ago");
-    }
 
     #[test]
     fn sizes_use_si_units() {
@@ -173,6 +113,36 @@ mod tests {
     }
 
     #[test]
+    fn binary_sizes_use_powers_of_1024() {
+        for (bytes, words) in
+            [(9, "9 B"), (1_000, "1000 B"), (1_024, "1.0 KiB"), (82_854_982, "79 MiB"), (u64::MAX, "16 EiB")]
+        {
+            assert_eq!(binary_size(bytes), words);
+        }
+    }
+
+    #[test]
+    fn spans_have_the_two_largest_units() {
+        let second = 1_000_000_000;
+        for (nanoseconds, words) in [
+            (0, "0.0 s"),
+            (17 * second + 340_000_000, "17.3 s"),
+            (59 * second + 940_000_000, "59.9 s"),
+            (59 * second + 950_000_000, "1 min"),
+            (600 * second, "10 min"),
+            (3_599 * second, "59 min 59 s"),
+            (3_600 * second, "1 h"),
+            (7_500 * second, "2 h 5 min"),
+            (86_399 * second, "23 h 59 min"),
+            (100 * 3_600 * second, "4 d 4 h"),
+            (-7_500 * second, "-2 h 5 min"),
+            (i64::MIN, "-106751 d 23 h"),
+        ] {
+            assert_eq!(span(nanoseconds), words);
+        }
+    }
+
+    #[test]
     fn durations_have_one_decimal() {
         for (nanoseconds, words) in [
             (22_530_865_000, "22.5 s"),
@@ -184,14 +154,6 @@ mod tests {
         ] {
             assert_eq!(duration(nanoseconds), words);
         }
-    }
-
-    #[test]
-    fn moments_never_fail() {
-        let now = Timestamp::from_second(1_786_500_423).unwrap();
-        assert_eq!(moment(Some(Moment(1_786_500_123_900_000)), now), "2026-08-12T02:02:03Z (5 minutes ago)");
-        assert_eq!(moment(None, now), "(never)");
-        assert_eq!(moment(Some(Moment(i64::MAX)), now), "9223372036854 s since 1970");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -121,12 +122,18 @@ fn text_part(kind: &str, content: &str) -> Part {
     }
 }
 
-/// LF line ends and one at the end; what a text part must not hold is made visible.
+/// LF line ends and one at the end; what a text part must not hold is made visible. Each kind is looked for first: hardly
+/// any text has one.
 fn normalised(content: &str) -> String {
-    let mut text = content.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
-    if text.contains('\0') {
-        text = text.replace('\0', "\u{2400}");
+    let mut text = Cow::Borrowed(content);
+    for (from, to) in
+        [("\r\n", "\n"), ("\r", "\n"), ("\u{85}", "\n"), ("\u{2028}", "\n"), ("\u{2029}", "\n"), ("\0", "\u{2400}")]
+    {
+        if text.contains(from) {
+            text = text.replace(from, to).into();
+        }
     }
+    let mut text = text.into_owned();
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -155,7 +162,7 @@ fn related(html: Part, pictures: &[Picture]) -> Part {
 }
 
 fn multipart(kind: &str, parameters: &str, parts: Vec<Part>) -> Part {
-    let boundary = boundary(&parts);
+    let boundary = boundary();
     let mut segments = Vec::new();
     for part in parts {
         push(&mut segments, format!("--{boundary}\r\n{}\r\n", part.fields).into_bytes());
@@ -179,18 +186,10 @@ fn push(segments: &mut Vec<Segment>, bytes: Vec<u8>) {
     }
 }
 
-/// 128 random bits behind `=_`, which neither quoted-printable nor base64 can produce; looked for all the same.
-fn boundary(parts: &[Part]) -> String {
-    loop {
-        let boundary = format!("=_bewit_{}", base32(&rand::random::<u128>().to_be_bytes()));
-        let found = parts.iter().flat_map(|part| &part.segments).any(|segment| match segment {
-            Segment::Bytes(bytes) => bytes.windows(boundary.len()).any(|window| window == boundary.as_bytes()),
-            Segment::Base64(_) => false,
-        });
-        if !found {
-            return boundary;
-        }
-    }
+/// A delimiter that no part can hold (RFC 2045 section 6.7): `=_` stands neither in quoted-printable nor in base64, and
+/// no two of these are alike.
+fn boundary() -> String {
+    format!("=_bewit_{}", base32(&rand::random::<u128>().to_be_bytes()))
 }
 
 /// `Sat, 15 Aug 2026 10:00:00 +0000` (RFC 5322 section 3.3).

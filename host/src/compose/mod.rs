@@ -9,7 +9,9 @@ mod blocks;
 mod build;
 pub mod digest;
 pub mod human;
+pub mod language;
 pub mod links;
+pub mod locale;
 pub mod mime;
 mod results;
 pub(crate) mod samples;
@@ -27,6 +29,7 @@ use serde::Serialize;
 
 use self::attachments::Files;
 use self::links::Root;
+use self::locale::Locale;
 use self::mime::Letterhead;
 use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
 use self::view::View;
@@ -127,6 +130,12 @@ pub enum ComposeError {
 }
 
 impl Composer<'_> {
+    /// How the mails of a rule speak.
+    #[must_use]
+    pub fn locale(&self, rule: &Rule) -> &Locale {
+        self.templates.locale(rule.language.as_deref())
+    }
+
     /// The subject alone, as `explain` shows it.
     ///
     /// # Errors
@@ -134,7 +143,7 @@ impl Composer<'_> {
     pub fn subject(&self, rule: &Rule, event: &FlowCompletion) -> Result<String, ComposeError> {
         // What is relative in a subject is relative to the event: explaining it again gives the same.
         let now = event.timestamp.and_then(|time| Timestamp::from_microsecond(time.0).ok()).unwrap_or_default();
-        let view = build::view(self.links, rule, event, None, now);
+        let view = build::view(self.locale(rule), self.links, rule, event, None, now);
         self.subject_of(rule, &view)
     }
 
@@ -151,10 +160,11 @@ impl Composer<'_> {
         blobs: &BlobStore,
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
-        let mut view = build::view(self.links, rule, event, Some(decision), now);
-        let mut files = Files::new(rule, blobs);
+        let locale = self.locale(rule);
+        let mut view = build::view(locale, self.links, rule, event, Some(decision), now);
+        let mut files = Files::new(rule, blobs, locale);
         let asked = Asked { rule: &rule.name, event, rows, now };
-        let results = results::read(rule, self.plugins, &asked, &view.plugin_notes, &mut files)?;
+        let results = results::read(rule, self.plugins, &asked, &view.plugin_notes, &mut files, locale)?;
         view.results = results.tables;
         view.notes.extend(results.notes);
         files.results(event, rows)?;
@@ -188,7 +198,7 @@ impl Composer<'_> {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
-        let view = build::bare(self.links, rule, event, decision, now);
+        let view = build::bare(self.locale(rule), self.links, rule, event, decision, now);
         let render = |slot| self.templates.render_stock(STOCK_SET, slot, &view);
         let (subject, text) = (text::fit(&view.subject, SUBJECT_LIMIT).into_owned(), render(Slot::Text)?);
         let html = if rule.html { Some(render(Slot::Html)?) } else { None };
@@ -201,12 +211,12 @@ impl Composer<'_> {
         let mut done = self.render(&rule.template, STOCK_SET, slot, view);
         if done.is_err() && !view.results.is_empty() {
             view.results.clear();
-            view.notes.push("Result tables were left out: the mail would have become too large.".to_owned());
+            view.notes.push(self.locale(rule).t("note_no_tables", &[]));
             done = self.render(&rule.template, STOCK_SET, slot, view);
         }
         if done.is_err() {
             build::shorten(view);
-            view.notes.push("Details were left out: the mail would have become too large.".to_owned());
+            view.notes.push(self.locale(rule).t("note_no_details", &[]));
             done = self.render(&rule.template, STOCK_SET, slot, view);
         }
         done

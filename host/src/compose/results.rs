@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::attachments::Files;
 use super::blocks::{self, Ready};
+use super::locale::Locale;
 use super::tables::{Reader, sources, stock_table};
 use super::view::{Block, PluginNote, Table};
-use super::{ComposeError, build, human};
+use super::{ComposeError, build};
 use crate::fragment::{Fragment, Tone};
 use crate::plugin::spec::OnFailure;
 use crate::plugin::{Ask, Asked, Trouble};
@@ -41,8 +42,9 @@ pub(super) fn read(
     asked: &Asked<'_>,
     noted: &[PluginNote],
     files: &mut Files<'_>,
+    locale: &Locale,
 ) -> Result<Results, ComposeError> {
-    let mut reader = Reader::new(rule, asked.rows);
+    let mut reader = Reader::new(rule, asked.rows, locale);
     reader.pay(noted.iter().map(|note| blocks::octets(&note.text)).sum());
     let mut out = Results::default();
     let mut troubles = Vec::new();
@@ -63,7 +65,7 @@ pub(super) fn read(
         } else if let Some(renderer) = renderer {
             match plugins.render(&renderer.plugin, asked, source) {
                 Ok(fragment) => {
-                    let shown = show(source, &renderer.plugin, fragment, &mut reader, files)?;
+                    let shown = show(source, &renderer.plugin, fragment, &mut reader, files, locale)?;
                     out.tables.extend(shown);
                     continue;
                 }
@@ -78,17 +80,17 @@ pub(super) fn read(
             out.tables.extend(reader.table(wanted, source, set));
         }
     }
-    out.notes.extend(troubles.iter().take(NAMED).map(|(source, trouble)| excuse(source, trouble)));
+    out.notes.extend(troubles.iter().take(NAMED).map(|(source, trouble)| excuse(source, trouble, locale)));
     if troubles.len() > NAMED {
-        let more = human::count((troubles.len() - NAMED) as u64, "more source");
-        out.notes.push(format!("Plugins could not show {more} either; there are tables instead."));
+        let more = locale.n("more_sources", (troubles.len() - NAMED) as u64);
+        out.notes.push(locale.t("note_plugins_failed", &[("sources", &more)]));
     }
     if unasked > 0 {
-        let sources = human::count(unasked, "source");
-        out.notes.push(format!("Plugins took too long with this mail: {sources} are shown as tables."));
+        let sources = locale.n("sources", unasked);
+        out.notes.push(locale.t("note_plugins_slow", &[("sources", &sources)]));
     }
     if reader.cut {
-        out.notes.push("Some result rows were left out: the mail would have become too large.".to_owned());
+        out.notes.push(locale.t("note_rows_left_out", &[]));
     }
     Ok(out)
 }
@@ -100,8 +102,9 @@ fn show(
     fragment: Fragment,
     reader: &mut Reader<'_>,
     files: &mut Files<'_>,
+    locale: &Locale,
 ) -> Result<Option<Table>, ComposeError> {
-    let mut ready = Ready::of(fragment);
+    let mut ready = Ready::of(fragment, locale);
     for file in std::mem::take(&mut ready.files) {
         files.file(source, file)?;
     }
@@ -115,10 +118,7 @@ fn show(
         ..Table::default()
     };
     if !reader.pay(ready.cost()) {
-        let text = format!(
-            "What the plugin `{}` makes of this source was left out: the mail would have become too large.",
-            shown.plugin
-        );
+        let text = locale.t("note_plugin_too_large", &[("plugin", &shown.plugin)]);
         shown.title.clear();
         shown.blocks = vec![Block::Note { tone: Tone::Warning, text }];
         return Ok(Some(shown));
@@ -132,9 +132,10 @@ fn show(
 }
 
 /// Why there is a table where a plugin was to be.
-fn excuse(source: &str, trouble: &Trouble) -> String {
+fn excuse(source: &str, trouble: &Trouble, locale: &Locale) -> String {
     let plugin = build::name(&trouble.plugin);
     let reason = text::one_line(&text::cut(&trouble.reason, REASON));
     let reason = reason.trim_end_matches('.');
-    format!("The plugin `{plugin}` could not show {}, so there is a table instead: {reason}.", build::name(source))
+    let source = build::name(source);
+    locale.t("note_plugin_table", &[("plugin", &plugin), ("source", &source), ("reason", reason)])
 }

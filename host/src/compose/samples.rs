@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::links::Root;
+use super::locale::Locale;
 use super::templates::lint::Probe;
 use super::view::{AttachedFile, DigestView, Fact, Layout, Named, Outcome, Table, UploadedFile, Uploads, Value, View};
 use super::{build, tables};
@@ -17,6 +18,7 @@ use crate::event::FlowCompletion;
 use crate::event::line::{LineLimits, admit};
 use crate::event::parse::parse;
 use crate::facts::RowReader;
+use crate::locale::LocaleConfig;
 use crate::rule::address::Mailbox;
 use crate::rule::pattern::Pattern;
 use crate::rule::{Delivery, ErrorHandling, MetadataField, Rule, Throttle, defaults};
@@ -40,26 +42,32 @@ static SHIPPED: LazyLock<Vec<View>> = LazyLock::new(|| {
     let rule = everything();
     let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(SEEN);
     let rows = RowReader::default();
+    let locale = &english();
     crate::event::samples()
         .iter()
         .filter_map(|(_, line)| parse(&admit(line.trim_end().as_bytes(), &LineLimits::default()).ok()?).ok())
         .map(|event| View {
-            results: all_tables(&rule, &event, &rows),
+            results: all_tables(&rule, &event, &rows, locale),
             reason: "matches the filters".to_owned(),
-            ..build::view(Some(Root::Base(BASE)), &rule, &event, None, now)
+            ..build::view(locale, Some(Root::Base(BASE)), &rule, &event, None, now)
         })
         .collect()
 });
 
-fn all_tables(rule: &Rule, event: &FlowCompletion, rows: &RowReader) -> Vec<Table> {
-    let mut reader = tables::Reader::new(rule, rows);
+/// How the samples speak; the templates speak the language that they are proved in.
+pub(crate) fn english() -> Locale {
+    Locale::new(super::language::english().clone(), &LocaleConfig::default())
+}
+
+fn all_tables(rule: &Rule, event: &FlowCompletion, rows: &RowReader, locale: &Locale) -> Vec<Table> {
+    let mut reader = tables::Reader::new(rule, rows, locale);
     let wanted = tables::stock_table();
     tables::sources(event).into_iter().filter_map(|(source, set)| reader.table(&wanted, source, set)).collect()
 }
 
 /// Views of digests; the first one has everything.
 pub(crate) fn digests() -> Vec<DigestView> {
-    let digest = |items: Vec<View>| super::digest::view("analyst", items, Vec::new(), Vec::new());
+    let digest = |items: Vec<View>| super::digest::view("analyst", items, Vec::new(), Vec::new(), &english());
     let mut full = digest(views());
     full.notes = vec!["Result tables of 2 collections were left out.".to_owned()];
     full.attachments = self::full().attachments;
@@ -83,7 +91,9 @@ fn infect(value: &mut serde_json::Value, probe: Probe) {
         serde_json::Value::Array(items) => items.iter_mut().for_each(|item| infect(item, probe)),
         serde_json::Value::Object(fields) => {
             for (name, field) in fields {
-                if !name.ends_with("url") && !["outcome", "layout", "kind", "tone"].contains(&name.as_str()) {
+                if !name.ends_with("url")
+                    && !["outcome", "layout", "kind", "tone", "language", "key"].contains(&name.as_str())
+                {
                     infect(field, probe);
                 }
             }
@@ -128,6 +138,7 @@ fn everything() -> Rule {
         filters: Vec::new(),
         renderers: Vec::new(),
         template: defaults::TEMPLATE.to_owned(),
+        language: None,
         delivery: Delivery::default(),
     }
 }
@@ -155,15 +166,27 @@ fn full() -> View {
         rows: 120,
         files: 2,
         size: "40 MB".to_owned(),
+        bytes: 40_000_000,
         duration: "17.3 s".to_owned(),
+        duration_ns: Some(17_300_000_000),
         finished: "2026-08-12T02:02:03Z (now)".to_owned(),
+        finished_at: Some(1_786_500_123),
+        created_at: Some(1_786_500_100),
+        started_at: Some(1_786_500_105),
+        written_at: 1_786_500_123,
+        language: super::language::ENGLISH.to_owned(),
         hunt: Some(named("Processes of the whole fleet", "/hunts/H.CQ1V2O2N7S5M2/overview")),
         client_url: Some(format!("{GUI}/host/C.1f2e000000000004")),
         flow_url: Some(format!("{GUI}/collected/C.1f2e000000000004/F.CQ1V2O2N7S5M2.H/logs")),
-        client: vec![fact("ID", &["C.1f2e000000000004"]), fact("Labels", &["vip", "finance"]), fact("Error", &[])],
+        client: vec![
+            fact("client", "ID", &["C.1f2e000000000004"]),
+            fact("labels", "Labels", &["vip", "finance"]),
+            fact("error", "Error", &[]),
+        ],
         flow: vec![
-            fact("Flow", &["F.CQ1V2O2N7S5M2.H"]),
+            fact("flow", "Flow", &["F.CQ1V2O2N7S5M2.H"]),
             Fact {
+                key: "arguments".to_owned(),
                 label: "Arguments".to_owned(),
                 values: vec![Value {
                     name: "Windows.System.Pslist/Regex".to_owned(),
@@ -188,9 +211,10 @@ fn full() -> View {
                 UploadedFile {
                     name: "C:\\pagefile.sys".to_owned(),
                     size: "40 MB".to_owned(),
+                    bytes: 40_000_000,
                     url: Some(GUI.to_owned()),
                 },
-                UploadedFile { name: "…\\$UsnJrnl:$Max".to_owned(), size: "32 B".to_owned(), url: None },
+                UploadedFile { name: "…\\$UsnJrnl:$Max".to_owned(), size: "32 B".to_owned(), bytes: 32, url: None },
             ],
             total: 5,
             showing: "(Showing 2 of 5 rows)".to_owned(),
@@ -199,12 +223,14 @@ fn full() -> View {
             AttachedFile {
                 name: "Windows.System.Pslist.jsonl".to_owned(),
                 size: "4.1 kB".to_owned(),
+                bytes: 4_100,
                 source: "Windows.System.Pslist".to_owned(),
                 rows: 118,
             },
             AttachedFile {
                 name: "process-tree.txt".to_owned(),
                 size: "2.0 kB".to_owned(),
+                bytes: 2_000,
                 source: "Windows.System.Pslist".to_owned(),
                 rows: 0,
             },
@@ -259,6 +285,8 @@ fn minimal() -> View {
         org_id: "root".to_owned(),
         finished: "(never)".to_owned(),
         rule: "analyst".to_owned(),
+        written_at: 1_786_500_123,
+        language: super::language::ENGLISH.to_owned(),
         ..View::default()
     }
 }
@@ -267,9 +295,9 @@ fn named(name: &str, page: &str) -> Named {
     Named { name: name.to_owned(), url: Some(format!("{GUI}{page}")) }
 }
 
-fn fact(label: &str, values: &[&str]) -> Fact {
+fn fact(key: &str, label: &str, values: &[&str]) -> Fact {
     let values = values.iter().map(|text| Value { text: (*text).to_owned(), ..Value::default() });
-    Fact { label: label.to_owned(), values: values.collect() }
+    Fact { key: key.to_owned(), label: label.to_owned(), values: values.collect() }
 }
 
 fn table(source: &str, layout: Layout, rows: usize) -> Table {

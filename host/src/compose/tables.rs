@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use indexmap::IndexSet;
 use serde_json::value::RawValue;
 
-use super::build::showing;
+use super::locale::Locale;
 use super::view::{Layout, Table};
 use crate::event::FlowCompletion;
 use crate::event::rows::{AskedRows, Cell, ResultSet, Row};
@@ -55,14 +55,15 @@ pub(super) fn stock_table() -> ResultTable {
 pub(super) struct Reader<'a> {
     rule: &'a Rule,
     rows: &'a RowReader,
+    locale: &'a Locale,
     budget: usize,
     /// Whether rows were left out because the mail would have become too large.
     pub(super) cut: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(rule: &'a Rule, rows: &'a RowReader) -> Self {
-        Self { rule, rows, budget: BUDGET, cut: false }
+    pub(super) fn new(rule: &'a Rule, rows: &'a RowReader, locale: &'a Locale) -> Self {
+        Self { rule, rows, locale, budget: BUDGET, cut: false }
     }
 
     /// Whether there is no room for anything; remembered.
@@ -96,7 +97,7 @@ impl<'a> Reader<'a> {
         }
         self.cut |= reading.over;
         let left = reading.budget;
-        let table = reading.finish(source);
+        let table = reading.finish(source, self.locale);
         if table.total == 0 && table.problem.is_empty() {
             return None;
         }
@@ -176,7 +177,7 @@ impl<'a> Reading<'a> {
         self.rows.push(cells);
     }
 
-    fn finish(self, source: &str) -> Table {
+    fn finish(self, source: &str, locale: &Locale) -> Table {
         let shown = self.rows.len() as u64;
         let hidden = self.columns.len().saturating_sub(self.max_columns);
         let ellipsis = text::ELLIPSIS.to_string();
@@ -206,8 +207,8 @@ impl<'a> Reading<'a> {
         };
         let total = self.part.map_or(self.total, |part| part.total.max(self.total));
         let showing = match self.part {
-            Some(part) if !part.exact && shown < total => format!("(Showing {shown} of at least {total} rows)"),
-            _ => showing(shown, total),
+            Some(part) if !part.exact => locale.showing("showing_rows_at_least", shown, total),
+            _ => locale.showing("showing_rows", shown, total),
         };
         Table {
             source: super::build::name(source),
@@ -223,7 +224,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-pub(super) fn layout(columns: &[String], rows: &[Vec<String>]) -> Layout {
+pub(in crate::compose) fn layout(columns: &[String], rows: &[Vec<String>]) -> Layout {
     let long = |cell: &String| cell.contains('\n') || cell.chars().nth(LONG_CELL).is_some();
     if rows.len() == 1 || rows.iter().flatten().any(long) {
         return Layout::Record;

@@ -47,10 +47,31 @@ pub struct View {
     pub files: u64,
     /// Size of the uploads, such as `40 MB`.
     pub size: String,
+    /// The same in bytes, for `filesize`.
+    #[serde(default)]
+    pub bytes: u64,
     /// How long the longest query took, such as `17.3 s`; may be empty.
     pub duration: String,
+    /// The same in nanoseconds, for `duration("ns")`.
+    #[serde(default)]
+    pub duration_ns: Option<i64>,
     /// When it finished, such as `2026-08-12T02:02:03Z (now)`.
     pub finished: String,
+    /// The same in Unix seconds, for `datetime` and `relative`.
+    #[serde(default)]
+    pub finished_at: Option<i64>,
+    /// When the collection was asked for, in Unix seconds.
+    #[serde(default)]
+    pub created_at: Option<i64>,
+    /// When the client began, in Unix seconds.
+    #[serde(default)]
+    pub started_at: Option<i64>,
+    /// When the mail was written, in Unix seconds: what relative times are relative to.
+    #[serde(default)]
+    pub written_at: i64,
+    /// The mail's language, such as `en`.
+    #[serde(default = "english")]
+    pub language: String,
     /// The hunt that the flow belongs to.
     pub hunt: Option<Named>,
     /// The client's page in the GUI.
@@ -78,6 +99,10 @@ pub struct View {
     pub reason: String,
 }
 
+fn english() -> String {
+    super::language::ENGLISH.to_owned()
+}
+
 /// How a collection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -103,7 +128,10 @@ pub struct Named {
 /// A label with its values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
-    /// Label.
+    /// What it is, in every language: `creator`, `labels`, …; empty for client metadata and for a plugin's facts.
+    #[serde(default)]
+    pub key: String,
+    /// Label, in the mail's language.
     pub label: String,
     /// Values; none for a fact that is kept although it is empty (`keep_empty_rows`).
     pub values: Vec<Value>,
@@ -181,6 +209,9 @@ pub struct UploadedFile {
     pub name: String,
     /// Such as `14 GB`.
     pub size: String,
+    /// The same in bytes.
+    #[serde(default)]
+    pub bytes: u64,
     /// Where it can be downloaded.
     pub url: Option<String>,
 }
@@ -192,6 +223,9 @@ pub struct AttachedFile {
     pub name: String,
     /// Such as `4.1 kB`.
     pub size: String,
+    /// The same in bytes.
+    #[serde(default)]
+    pub bytes: u64,
     /// Where its rows come from.
     pub source: String,
     /// How many; 0 for a file that a plugin wrote.
@@ -219,6 +253,12 @@ pub struct DigestView {
     pub failed: u64,
     /// How many were cancelled.
     pub cancelled: u64,
+    /// When the digest was written, in Unix seconds.
+    #[serde(default)]
+    pub written_at: i64,
+    /// The mail's language, such as `en`.
+    #[serde(default = "english")]
+    pub language: String,
     /// Files attached to the mail.
     pub attachments: Vec<AttachedFile>,
     /// What the reader must know of this mail.

@@ -11,6 +11,7 @@ mod raw_plugin;
 mod raw_rule;
 mod raw_velociraptor;
 mod resolve;
+mod resolve_locale;
 mod resolve_plugin;
 mod resolve_rule;
 mod resolve_smtp;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use self::secret::Secret;
 use crate::event::line::LineLimits;
+use crate::locale::LocaleConfig;
 use crate::plugin::spec::PluginSpec;
 use crate::rule::Rule;
 use crate::rule::address::Mailbox;
@@ -56,6 +58,8 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Folder of the site's own templates.
     pub templates: Option<PathBuf>,
+    /// `[locale]`
+    pub locale: LocaleConfig,
     /// `[web]`
     pub web: Option<WebConfig>,
     /// `[plugins.NAME]`, in file order, names unique. Every plugin that a rule names is there.

@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) intake: Field<Intake>,
     pub(super) links: Field<Links>,
     pub(super) templates: Field<Templates>,
+    pub(super) locale: Field<Locale>,
     pub(super) web: Field<Web>,
     pub(super) plugins: Field<Plugins>,
     pub(super) rules: Field<List<Rule>>,
@@ -37,6 +38,7 @@ impl Section for File {
             intake: fields.take(key("intake", Intake::DOC)),
             links: fields.take(key("links", Links::DOC)),
             templates: fields.take(key("templates", Templates::DOC)),
+            locale: fields.take(key("locale", Locale::DOC)),
             web: fields.take(key("web", Web::DOC)),
             plugins: fields.take(key("plugins", Plugins::DOC)),
             rules: fields.take(key("rule", Rule::DOC)),
@@ -347,6 +349,36 @@ impl Section for Templates {
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
         Self { path: fields.take(key("path", "A folder whose files override the stock templates by name.").required()) }
+    }
+}
+
+/// `[locale]`
+pub(super) struct Locale {
+    pub(super) time_zone: Field<Word>,
+    pub(super) date_format: Field<Word>,
+    pub(super) language: Field<Word>,
+}
+
+impl Section for Locale {
+    const TITLE: &'static str = "[locale]";
+    const DOC: &'static str = "How mails write times, numbers and their own words.";
+
+    fn read(fields: &mut Fields<'_, '_>) -> Self {
+        Self {
+            time_zone: fields
+                .take(key("time_zone", "Zone of all times, by its IANA name: Europe/Berlin.").default("\"UTC\"")),
+            date_format: fields.take(key(
+                "date_format",
+                "How times are written, as strftime has it: \"%d.%m.%Y %H:%M %Z\". Without it: RFC 3339.",
+            )),
+            language: fields.take(
+                key(
+                    "language",
+                    "Language of the stock wording: en, de, or one with a file lang/NAME.toml in the template folder.",
+                )
+                .default("\"en\""),
+            ),
+        }
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) struct Rule {
     pub(super) filters: Field<List<Filter>>,
     pub(super) renderers: Field<List<Renderer>>,
     pub(super) template: Field<Word>,
+    pub(super) language: Field<Word>,
     pub(super) delivery: Field<OneOf<Delivery>>,
 }
 
@@ -223,6 +224,7 @@ impl Section for Rule {
                 key("template", "Template set: NAME of NAME.subject.j2, NAME.html.j2, NAME.txt.j2.")
                     .default("\"flow-completion\""),
             ),
+            language: fields.take(key("language", "Language of its mails. Without it, that of [locale].")),
             delivery: fields.take(
                 key("delivery", "individual (each recipient a mail of their own) or shared (one mail, all in To).")
                     .default("\"individual\""),

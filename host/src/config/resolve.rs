@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::decode::{Field, Findings, Span};
 use super::load::{PlacedPlugin, Proof};
 use super::raw::{self, SecretKeys};
+use super::resolve_locale::{self, Languages};
 use super::secret::Secret;
 use super::values::{FilePath, List};
 use super::{Config, HttpConfig, OutboxConfig, SpoolConfig, WebConfig, defaults, resolve_rule};
@@ -57,6 +58,8 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
     let http = http.into_value().and_then(|http| resolver.http(http));
     let base_url = file.links.into_value().and_then(|links| resolver.base_url(links.base_url));
     let templates = file.templates.into_value().and_then(|templates| resolver.templates(templates.path));
+    let languages = Languages::of(templates.as_deref());
+    let locale = resolve_locale::resolve(file.locale.into_value(), &languages, resolver.findings);
     let web = file.web.into_value().and_then(|web| resolver.web(web));
     let (mut plugins, mut plugin_names) = resolver.plugins(file.plugins);
 
@@ -90,7 +93,14 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
         if resolve_rule::is_set_name(&set) && !sets.iter().any(|(known, _)| *known == set) {
             sets.push((set, span));
         }
-        resolved.extend(resolve_rule::resolve(rule, from.as_ref(), from_known, &mut plugin_names, findings));
+        resolved.extend(resolve_rule::resolve(
+            rule,
+            from.as_ref(),
+            from_known,
+            &mut plugin_names,
+            &languages,
+            findings,
+        ));
     }
     plugin_names.place(&mut plugins, findings);
     let config = smtp.and_then(|(transport, retry)| {
@@ -105,6 +115,7 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
             limits,
             base_url,
             templates: templates.clone(),
+            locale,
             web,
             plugins: plugins.iter().map(|plugin| plugin.spec.clone()).collect(),
             rules: resolved,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::decode::{Field, Findings, Span};
 use super::raw_rule::{self, Failure};
+use super::resolve_locale::Languages;
 use super::resolve_plugin::Names;
 use super::values::{AnyInt, Choice, List, OneOf};
 use crate::rule::address::{Address, Mailbox};
@@ -27,8 +28,10 @@ pub(super) fn resolve(
     from: Option<&Mailbox>,
     from_known: bool,
     plugins: &mut Names,
+    languages: &Languages,
     findings: &mut Findings,
 ) -> Option<Rule> {
+    let language = languages.known(rule.language.clone(), findings);
     let name = rule.name.get().map(|name| name.0.clone());
     let called = name.as_ref().map_or_else(|| "this rule".to_owned(), |name| format!("rule `{name}`"));
     let sender = sender(&rule, &called, from, from_known, findings);
@@ -93,6 +96,7 @@ pub(super) fn resolve(
         filters,
         renderers,
         template: template?,
+        language,
         delivery: rule.delivery.into_value().map_or(Delivery::default(), |choice| choice.0),
     })
 }

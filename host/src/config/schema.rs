@@ -84,6 +84,7 @@ pub(super) fn home(name: &str) -> Option<String> {
         has::<raw::Http>,
         has::<raw::Links>,
         has::<raw::Templates>,
+        has::<raw::Locale>,
         has::<raw::Web>,
         has::<raw_plugin::Plugin>,
         has::<raw_plugin::PluginLimits>,

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
+use super::batch::{self, Batch, NewEvent};
 use super::command::Effects;
 use super::content::{Encoder, ReadyMail};
-use super::document::{self, Document};
-use super::mail_row::{Link, store_content, store_mail};
+use super::document::Document;
 use super::postponed::{self, ReadyHeld};
-use super::sql::{kept, millis, timestamp};
-use super::throttle::{self, Slot, Stamp};
+use super::sql::kept;
 use super::{Accepted, Content, Gathered, Outcome, Position, Receipt};
 use crate::blob::BlobRef;
 use crate::config::RetryPolicy;
@@ -33,22 +32,23 @@ enum LineContent {
 
 #[derive(Debug)]
 pub(super) struct ReadyDecision {
-    rule: String,
-    verdict: Verdict,
-    reason: String,
-    trace: String,
-    recipients: String,
-    subject: Option<String>,
-    mails: Vec<ReadyMail>,
-    throttle: (Throttle, Duration),
-    gathered: ReadyGathered,
+    pub(super) rule: String,
+    pub(super) verdict: Verdict,
+    pub(super) reason: String,
+    pub(super) trace: String,
+    pub(super) recipients: String,
+    pub(super) subject: Option<String>,
+    pub(super) mails: Vec<ReadyMail>,
+    pub(super) throttle: (Throttle, Duration),
+    pub(super) gathered: ReadyGathered,
 }
 
+/// What a digest would need of it.
 #[derive(Debug)]
-struct ReadyGathered {
-    view: String,
-    attachments: String,
-    blobs: Vec<BlobRef>,
+pub(super) struct ReadyGathered {
+    pub(super) view: String,
+    pub(super) attachments: String,
+    pub(super) blobs: Vec<BlobRef>,
 }
 
 fn invalid(text: String) -> io::Error {
@@ -74,6 +74,17 @@ impl Line {
             }
         };
         Ok(Self { source: accepted.source, content })
+    }
+
+    /// The event, if it is one.
+    fn event(&self, now: i64) -> Option<NewEvent<'_>> {
+        match &self.content {
+            LineContent::Rejected { .. } => None,
+            LineContent::Event { key, digest, decisions, held, .. } => {
+                let rules = decisions.len() + held.as_ref().map_or(0, ReadyHeld::rules);
+                Some(NewEvent { source: &self.source, key, digest, rules, now })
+            }
+        }
     }
 
     /// Rows and bytes, about.
@@ -149,7 +160,7 @@ impl ReadyDecision {
         (1 + self.mails.len(), self.trace.len() + mails)
     }
 
-    fn verdict(&self) -> &'static str {
+    pub(super) fn verdict(&self) -> &'static str {
         match self.verdict {
             Verdict::Notify => "notify",
             Verdict::Skip => "skip",
@@ -166,92 +177,92 @@ pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Stores lines and moves a position.
+/// Lines that came together, and where their source stands after them.
+pub(super) struct Taken<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) position: Option<&'a Position>,
+    pub(super) now: i64,
+}
+
+/// Stores lines of one or several intakes, and moves their positions. The receipts are those of each.
 pub(super) async fn apply(
     conn: &mut SqliteConnection,
     retry: &RetryPolicy,
-    lines: &[Line],
-    position: Option<&Position>,
-    now: i64,
+    taken: &[Taken<'_>],
     effects: &mut Effects,
-) -> Result<Vec<Receipt>, sqlx::Error> {
-    let mut receipts = Vec::with_capacity(lines.len());
-    for line in lines {
-        receipts.push(match &line.content {
-            LineContent::Event { key, digest, document, decisions, held } => {
-                let rules = decisions.len() + held.as_ref().map_or(0, ReadyHeld::rules);
-                match event(conn, &line.source, key, digest, rules, now, effects).await? {
-                    Ok(id) => {
-                        document::store(conn, id, document).await?;
+) -> Result<Vec<Vec<Receipt>>, sqlx::Error> {
+    let mut new = Vec::new();
+    for Taken { lines, now, .. } in taken {
+        new.extend(lines.iter().filter_map(|line| line.event(*now)));
+    }
+    let mut rows = if new.is_empty() { Vec::new() } else { batch::events(conn, &new).await? }.into_iter();
+    let mut batch = Batch::default();
+    let mut held_back = Vec::new();
+    let mut receipts = Vec::with_capacity(taken.len());
+    for Taken { lines, position, now } in taken {
+        let mut of_these = Vec::with_capacity(lines.len());
+        for line in *lines {
+            of_these.push(match &line.content {
+                LineContent::Event { key, digest, document, decisions, held } => match rows.next().flatten() {
+                    Some(id) => {
+                        effects.tally.events += 1;
+                        batch.document(id, document)?;
                         for ready in decisions {
-                            decision(conn, id, ready, now, effects).await?;
+                            batch.decision(conn, id, ready, *now).await?;
                         }
-                        if let Some(held) = held {
-                            postponed::store(conn, retry, id, held, now, effects).await?;
-                        }
+                        held_back.extend(held.as_ref().map(|held| (id, held, *now)));
                         Receipt::Stored
                     }
-                    Err(known) => known,
+                    None => repeated(conn, &line.source, key, digest, *now, effects).await?,
+                },
+                LineContent::Rejected { offset, length, digest, reason } => {
+                    rejected(conn, &line.source, (*offset, *length, digest, reason), *now).await?;
+                    effects.tally.rejected += 1;
+                    Receipt::Stored
                 }
-            }
-            LineContent::Rejected { offset, length, digest, reason } => {
-                sqlx::query(
-                    "INSERT INTO rejected (source, offset, length, digest, reason, received) VALUES (?, ?, ?, ?, ?, ?)",
-                )
-                .bind(&line.source)
-                .bind(signed(*offset))
-                .bind(signed(*length))
-                .bind(digest)
-                .bind(reason)
-                .bind(now)
-                .execute(&mut *conn)
-                .await?;
-                effects.tally.rejected += 1;
-                Receipt::Stored
-            }
-        });
+            });
+        }
+        receipts.push(of_these);
+        if let Some(position) = position {
+            moved(conn, position).await?;
+        }
     }
-    if let Some(position) = position {
-        sqlx::query(
-            "INSERT INTO position (source, offset) VALUES (?, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
-        )
-        .bind(&position.source)
-        .bind(signed(position.offset))
-        .execute(&mut *conn)
-        .await?;
+    batch.write(conn, effects).await?;
+    for (event, held, now) in held_back {
+        postponed::store(conn, retry, event, held, now, effects).await?;
     }
     Ok(receipts)
 }
 
-/// A new event's row id; of one that is known, what it was.
-async fn event(
+/// Records a line that is no event.
+async fn rejected(
     conn: &mut SqliteConnection,
     source: &str,
-    key: &EventKey,
-    digest: &str,
-    rules: usize,
+    (offset, length, digest, reason): (u64, u64, &str, &str),
     now: i64,
-    effects: &mut Effects,
-) -> Result<Result<i64, Receipt>, sqlx::Error> {
-    let new: Option<(i64,)> = sqlx::query_as(
-        "INSERT INTO event (org_id, client_id, flow_id, timestamp, digest, source, received, decisions)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, client_id, flow_id, timestamp) DO NOTHING RETURNING id",
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO rejected (source, offset, length, digest, reason, received) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(source)
+        .bind(signed(offset))
+        .bind(signed(length))
+        .bind(digest)
+        .bind(reason)
+        .bind(now)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Remembers where an intake stands in a source.
+async fn moved(conn: &mut SqliteConnection, position: &Position) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO position (source, offset) VALUES (?, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
     )
-    .bind(&key.org_id)
-    .bind(&key.client_id)
-    .bind(&key.flow_id)
-    .bind(key.timestamp)
-    .bind(digest)
-    .bind(source)
-    .bind(now)
-    .bind(signed(rules as u64))
-    .fetch_optional(&mut *conn)
+    .bind(&position.source)
+    .bind(signed(position.offset))
+    .execute(conn)
     .await?;
-    let Some((id,)) = new else {
-        return repeated(conn, source, key, digest, now, effects).await.map(Err);
-    };
-    effects.tally.events += 1;
-    Ok(Ok(id))
+    Ok(())
 }
 
 /// A key that is known: the same body is a repeat, another one is recorded.
@@ -293,7 +304,7 @@ async fn repeated(
     Ok(Receipt::Conflict)
 }
 
-/// Stores a decision with all that comes of it.
+/// Stores one decision with all that comes of it.
 pub(super) async fn decision(
     conn: &mut SqliteConnection,
     event: i64,
@@ -301,123 +312,7 @@ pub(super) async fn decision(
     now: i64,
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
-    let slot = match ready.verdict {
-        Verdict::Notify => Some(slot(conn, ready, now).await?),
-        Verdict::Skip | Verdict::Error => None,
-    };
-    let (disposition, note, mails) = match &slot {
-        Some(Slot::Send(at)) => {
-            let waits = millis(*at) > now;
-            let note = waits.then(|| format!("inside `send_interval`: its slot is {at}"));
-            ("mailed", note, ready.mails.len())
-        }
-        Some(Slot::Gather(due)) => ("gathered", Some(format!("inside `send_interval`: the digest is due {due}")), 0),
-        Some(Slot::Drop(reason)) => ("throttled", Some(reason.clone()), 0),
-        None if ready.verdict == Verdict::Error => ("error", None, 0),
-        None => ("skipped", None, 0),
-    };
-    let (id,): (i64,) = sqlx::query_as(
-        "INSERT INTO decision (event, rule, verdict, reason, trace, recipients, subject, disposition, note, mails, id)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, max(coalesce((SELECT max(id) FROM decision), 0) + 1,
-           coalesce((SELECT offset FROM position WHERE source = 'publish'), 0))) RETURNING id",
-    )
-    .bind(event)
-    .bind(&ready.rule)
-    .bind(ready.verdict())
-    .bind(&ready.reason)
-    .bind(&ready.trace)
-    .bind(&ready.recipients)
-    .bind(&ready.subject)
-    .bind(disposition)
-    .bind(note)
-    .bind(signed(mails as u64))
-    .fetch_one(&mut *conn)
-    .await?;
-    match slot {
-        Some(Slot::Send(at)) => {
-            for mail in &ready.mails {
-                let link = Link { rule: &ready.rule, decision: Some(id), digest: None };
-                store_mail(conn, mail, &link, now, millis(at), effects).await?;
-            }
-        }
-        Some(Slot::Gather(due)) => gather(conn, id, ready, millis(due), effects).await?,
-        Some(Slot::Drop(_)) | None => {}
-    }
-    Ok(())
-}
-
-/// What `send_interval` makes of this event, with the rule's stamp moved.
-async fn slot(conn: &mut SqliteConnection, ready: &ReadyDecision, now: i64) -> Result<Slot, sqlx::Error> {
-    let (mode, interval) = ready.throttle;
-    let mut stamp = Stamp::default();
-    if !interval.is_zero() {
-        let (last, open): (Option<i64>, Option<i64>) = sqlx::query_as(
-            "SELECT (SELECT last FROM throttle WHERE rule = ?1),
-                    (SELECT min(due) FROM gathered WHERE rule = ?1 AND digest IS NULL)",
-        )
-        .bind(&ready.rule)
-        .fetch_one(&mut *conn)
-        .await?;
-        stamp = Stamp { last: last.map(timestamp), open: open.map(timestamp) };
-    }
-    let (slot, last) = throttle::decide(mode, interval, stamp, timestamp(now));
-    if let Some(last) = last {
-        stamp_rule(conn, &ready.rule, millis(last)).await?;
-    }
-    Ok(slot)
-}
-
-/// Remembers the last slot that a rule has given away.
-pub(super) async fn stamp_rule(conn: &mut SqliteConnection, rule: &str, last: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO throttle (rule, last) VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last")
-        .bind(rule)
-        .bind(last)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-async fn gather(
-    conn: &mut SqliteConnection,
-    decision: i64,
-    ready: &ReadyDecision,
-    due: i64,
-    effects: &mut Effects,
-) -> Result<(), sqlx::Error> {
-    let (id,): (i64,) = sqlx::query_as(
-        "INSERT INTO gathered (decision, rule, due, view, attachments) VALUES (?, ?, ?, ?, ?) RETURNING id",
-    )
-    .bind(decision)
-    .bind(&ready.rule)
-    .bind(due)
-    .bind(&ready.gathered.view)
-    .bind(&ready.gathered.attachments)
-    .fetch_one(&mut *conn)
-    .await?;
-    for blob in &ready.gathered.blobs {
-        sqlx::query("INSERT INTO gathered_blob (gathered, sha256, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(id)
-            .bind(&blob.sha256)
-            .bind(signed(blob.size))
-            .execute(&mut *conn)
-            .await?;
-    }
-    for ReadyMail { mail, content } in &ready.mails {
-        let content = store_content(conn, content).await?;
-        sqlx::query(
-            "INSERT INTO gathered_mail (gathered, message_id, sender, recipients, subject, head, content)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(id)
-        .bind(&mail.message_id)
-        .bind(&mail.sender)
-        .bind(json(&mail.recipients)?)
-        .bind(&mail.subject)
-        .bind(&mail.head)
-        .bind(content)
-        .execute(&mut *conn)
-        .await?;
-    }
-    effects.wakes = true;
-    Ok(())
+    let mut batch = Batch::default();
+    batch.decision(conn, event, ready, now).await?;
+    batch.write(conn, effects).await
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use futures_util::TryStreamExt;
 use sqlx::SqliteConnection;
 
+use super::accept::json;
 use super::command::Effects;
 use super::schedule::{self, Next};
 use super::sql::{ids, kept, millis, timestamp};
@@ -78,102 +79,163 @@ pub(super) async fn claim(conn: &mut SqliteConnection, limit: usize, now: i64) -
 
 /// Where a recipient stands.
 struct Row {
+    mail: i64,
+    epoch: i64,
     state: State,
     attempts: u32,
     since: i64,
 }
 
-/// The rows of a claim, if they are all still its own.
-async fn owned(
-    conn: &mut SqliteConnection,
-    mail: i64,
-    epoch: i64,
-    recipients: impl IntoIterator<Item = i64> + Clone,
-) -> Result<Option<HashMap<i64, Row>>, sqlx::Error> {
-    let rows: Vec<(i64, String, u32, i64)> = sqlx::query_as(
-        "SELECT id, state, attempts, since FROM recipient
-         WHERE id IN (SELECT value FROM json_each(?)) AND mail = ? AND epoch = ?",
+/// The rows of some recipients: a list of their ids as JSON.
+async fn rows(conn: &mut SqliteConnection, recipients: String) -> Result<HashMap<i64, Row>, sqlx::Error> {
+    let rows: Vec<(i64, i64, i64, String, u32, i64)> = sqlx::query_as(
+        "SELECT id, mail, epoch, state, attempts, since FROM recipient WHERE id IN (SELECT value FROM json_each(?))",
     )
-    .bind(ids(recipients.clone()))
-    .bind(mail)
-    .bind(epoch)
+    .bind(recipients)
     .fetch_all(conn)
     .await?;
-    let rows: HashMap<i64, Row> = rows
-        .into_iter()
-        .filter_map(|(id, state, attempts, since)| Some((id, Row { state: state.parse().ok()?, attempts, since })))
-        .collect();
-    let all_there = recipients.into_iter().all(|id| rows.get(&id).is_some_and(|row| row.state.is_claimed()));
-    Ok(all_there.then_some(rows))
+    let row = |(id, mail, epoch, state, attempts, since): (i64, i64, i64, String, u32, i64)| {
+        Some((id, Row { mail, epoch, state: state.parse().ok()?, attempts, since }))
+    };
+    Ok(rows.into_iter().filter_map(row).collect())
 }
 
-/// Marks recipients of a claim: the final dot is about to be sent. False, and nothing changed, if one of them is not
-/// this claim's any more.
-pub(super) async fn dot(
-    conn: &mut SqliteConnection,
-    mail: i64,
-    epoch: i64,
-    recipients: &[i64],
-) -> Result<bool, sqlx::Error> {
-    let Some(rows) = owned(conn, mail, epoch, recipients.iter().copied()).await? else { return Ok(false) };
-    if recipients.iter().any(|id| rows.get(id).is_none_or(|row| row.state.after(Move::Dot).is_err())) {
-        return Ok(false);
+/// The row of a claim's recipient, if it is the claim's own still.
+fn owned(rows: &mut HashMap<i64, Row>, id: i64, mail: i64, epoch: i64) -> Option<&mut Row> {
+    rows.get_mut(&id).filter(|row| row.mail == mail && row.epoch == epoch && row.state.is_claimed())
+}
+
+/// The final dot of a mail is about to be sent to some of its recipients.
+pub(super) struct Dot<'a> {
+    pub(super) mail: i64,
+    pub(super) epoch: i64,
+    pub(super) recipients: &'a [i64],
+}
+
+/// Marks recipients of claims: their final dots are about to be sent. False, and nothing changed for that mail, if one of
+/// its recipients is not this claim's any more.
+pub(super) async fn dots(conn: &mut SqliteConnection, dots: &[Dot<'_>]) -> Result<Vec<bool>, sqlx::Error> {
+    if dots.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = rows(conn, ids(dots.iter().flat_map(|dot| dot.recipients.iter().copied()))).await?;
+    let mut marked: Vec<i64> = Vec::new();
+    let mut ours = Vec::with_capacity(dots.len());
+    for Dot { mail, epoch, recipients } in dots {
+        let mut ready =
+            |id: &i64| owned(&mut rows, *id, *mail, *epoch).is_some_and(|row| row.state.after(Move::Dot).is_ok());
+        let all = recipients.iter().all(&mut ready);
+        ours.push(all);
+        if all {
+            for id in *recipients {
+                if let Some(row) = rows.get_mut(id) {
+                    row.state = row.state.after(Move::Dot).unwrap_or(row.state);
+                }
+                marked.push(*id);
+            }
+        }
     }
     let changed = sqlx::query(
-        "UPDATE recipient SET state = 'in_data'
-         WHERE id IN (SELECT value FROM json_each(?)) AND mail = ? AND epoch = ? AND state = 'sending'",
+        "UPDATE recipient SET state = 'in_data' WHERE id IN (SELECT value FROM json_each(?)) AND state = 'sending'",
     )
-    .bind(ids(recipients.iter().copied()))
-    .bind(mail)
-    .bind(epoch)
+    .bind(ids(marked.iter().copied()))
     .execute(conn)
     .await?
     .rows_affected();
-    expect(changed, rows.len())?;
-    Ok(true)
+    expect(changed, marked.len())?;
+    Ok(ours)
 }
 
-/// Records how an attempt ended. False, and nothing changed, if one of the recipients is not this claim's any more.
-pub(super) async fn report(
+/// How an attempt at a mail ended, for each of its recipients.
+pub(super) struct Report<'a> {
+    pub(super) mail: i64,
+    pub(super) epoch: i64,
+    pub(super) outcomes: &'a [(i64, Attempt)],
+    pub(super) now: i64,
+}
+
+/// Records how attempts ended. False, and nothing changed for that mail, if one of its recipients is not this claim's any
+/// more.
+pub(super) async fn reports(
     conn: &mut SqliteConnection,
     retry: &RetryPolicy,
-    mail: i64,
-    epoch: i64,
-    outcomes: &[(i64, Attempt)],
-    now: i64,
+    reports: &[Report<'_>],
     effects: &mut Effects,
-) -> Result<bool, sqlx::Error> {
-    let Some(rows) = owned(conn, mail, epoch, outcomes.iter().map(|(id, _)| *id)).await? else { return Ok(false) };
-    if rows.len() != outcomes.len() {
-        // One recipient cannot have ended twice.
-        return Ok(false);
+) -> Result<Vec<bool>, sqlx::Error> {
+    if reports.is_empty() {
+        return Ok(Vec::new());
     }
-    for (id, attempt) in outcomes {
-        let Some(row) = rows.get(id) else { return Ok(false) };
-        let ended = ending(attempt, row, retry, now);
-        let Ok(state) = row.state.after(ended.step) else { return Ok(false) };
-        let changed = sqlx::query(
-            "UPDATE recipient SET state = ?, attempts = ?, next_at = ?, reason = coalesce(?, reason), updated = ?
-             WHERE id = ? AND epoch = ? AND state = ?",
-        )
-        .bind(state.name())
-        .bind(ended.attempts)
-        .bind(ended.next_at)
-        .bind(&ended.reason)
-        .bind(now)
-        .bind(id)
-        .bind(epoch)
-        .bind(row.state.name())
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-        expect(changed, 1)?;
-        if let Some(reason) = &ended.reason {
-            log(conn, *id, now, state.name(), reason).await?;
+    let of_all = reports.iter().flat_map(|report| report.outcomes.iter().map(|(id, _)| *id));
+    let mut rows = rows(conn, ids(of_all)).await?;
+    let (mut moves, mut entries) = (Vec::new(), Vec::new());
+    let mut ours = Vec::with_capacity(reports.len());
+    for report in reports {
+        let Some(endings) = endings(&mut rows, report, retry) else {
+            ours.push(false);
+            continue;
+        };
+        ours.push(true);
+        for (id, was, state, ended) in endings {
+            if let Some(row) = rows.get_mut(&id) {
+                row.state = state;
+            }
+            effects.wakes |= ended.next_at.is_some();
+            if let Some(reason) = &ended.reason {
+                entries.push((id, report.now, state.name(), reason.clone()));
+            }
+            moves.push((
+                id,
+                report.epoch,
+                was.name(),
+                state.name(),
+                ended.attempts,
+                ended.next_at,
+                ended.reason,
+                report.now,
+            ));
         }
-        effects.wakes |= ended.next_at.is_some();
     }
-    Ok(true)
+    let changed = sqlx::query(
+        "UPDATE recipient SET state = j.value ->> 3, attempts = j.value ->> 4, next_at = j.value ->> 5,
+           reason = coalesce(j.value ->> 6, reason), updated = j.value ->> 7
+         FROM json_each(?) j
+         WHERE recipient.id = j.value ->> 0 AND recipient.epoch = j.value ->> 1 AND recipient.state = j.value ->> 2",
+    )
+    .bind(json(&moves)?)
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    expect(changed, moves.len())?;
+    if !entries.is_empty() {
+        sqlx::query(
+            "INSERT INTO attempt (recipient, at, outcome, reply)
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key",
+        )
+        .bind(json(&entries)?)
+        .execute(conn)
+        .await?;
+    }
+    Ok(ours)
+}
+
+/// What a report makes of its recipients: the id, the state that it had, the one that it has then, and the rest. `None`: one
+/// of them is not the claim's any more, or cannot end like that, or is named twice.
+fn endings(
+    rows: &mut HashMap<i64, Row>,
+    report: &Report<'_>,
+    retry: &RetryPolicy,
+) -> Option<Vec<(i64, State, State, Ending)>> {
+    let mut endings: Vec<(i64, State, State, Ending)> = Vec::with_capacity(report.outcomes.len());
+    for (id, attempt) in report.outcomes {
+        let row = owned(rows, *id, report.mail, report.epoch)?;
+        let ended = ending(attempt, row, retry, report.now);
+        let state = row.state.after(ended.step).ok()?;
+        if endings.iter().any(|(known, ..)| known == id) {
+            return None;
+        }
+        endings.push((*id, row.state, state, ended));
+    }
+    Some(endings)
 }
 
 /// What an attempt makes of a row.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::accept::stamp_rule;
+use super::batch::{Batch, Link, stamp_rule};
 use super::command::Effects;
 use super::content::{Encoder, ReadyMail};
-use super::mail_row::{Link, store_mail};
 use super::sql::ids;
 use super::{DigestItem, DigestJob, Gathered, OutboxError, content};
 use crate::mail::{NewMail, Segment};
@@ -193,10 +192,12 @@ pub(super) async fn close(
             .bind(i64::try_from(closing.mails.len()).unwrap_or(i64::MAX))
             .fetch_one(&mut *conn)
             .await?;
+    let mut batch = Batch::default();
     for mail in &closing.mails {
         let link = Link { rule: &closing.rule, decision: None, digest: Some(id) };
-        store_mail(conn, mail, &link, now, now, effects).await?;
+        batch.mail(conn, mail, link, now, now).await?;
     }
+    batch.write(conn, effects).await?;
     sqlx::query(
         "UPDATE decision SET disposition = 'digested'
          WHERE id IN (SELECT decision FROM gathered WHERE id IN (SELECT value FROM json_each(?)))",

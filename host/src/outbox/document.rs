@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 
-use super::accept::json;
 use super::sql::ids;
 use crate::event::FlowCompletion;
 
@@ -51,32 +50,6 @@ impl Document {
     pub(super) fn weight(&self) -> (usize, usize) {
         (1, if self.text.len() > DOCUMENT_LIMIT { 0 } else { self.text.len() })
     }
-}
-
-/// Stores an event's document.
-pub(super) async fn store(conn: &mut SqliteConnection, event: i64, document: &Document) -> Result<(), sqlx::Error> {
-    let Document { text, artifacts } = document;
-    if text.is_empty() {
-        return Ok(());
-    }
-    let names = json(artifacts)?;
-    sqlx::query("INSERT INTO document (event, size, artifacts, text) VALUES (?, ?, ?, ?)")
-        .bind(event)
-        .bind(i64::try_from(text.len()).unwrap_or(i64::MAX))
-        .bind(&names)
-        .bind((text.len() <= DOCUMENT_LIMIT).then_some(&**text))
-        .execute(&mut *conn)
-        .await?;
-    if !artifacts.is_empty() {
-        sqlx::query(
-            "INSERT INTO artifact (name, event) SELECT value, ?1 FROM json_each(?2) WHERE TRUE ON CONFLICT DO NOTHING",
-        )
-        .bind(event)
-        .bind(names)
-        .execute(&mut *conn)
-        .await?;
-    }
-    Ok(())
 }
 
 /// Removes the documents of some events.

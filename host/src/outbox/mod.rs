@@ -5,6 +5,7 @@
 //! the commit. States and their moves are in [`state`]; waits in [`schedule`]; `send_interval` in [`throttle`].
 
 mod accept;
+mod batch;
 mod census;
 mod claim;
 mod command;
@@ -16,7 +17,6 @@ pub mod hand;
 mod known;
 mod lock;
 pub mod look;
-mod mail_row;
 mod open;
 mod postponed;
 pub mod schedule;

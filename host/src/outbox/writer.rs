@@ -267,20 +267,36 @@ impl Writer {
         }
     }
 
+    /// Makes a group's commands. They wait all at once, so any order is as good: those of which there are many are made
+    /// together.
     async fn apply(&mut self, group: &[Waiting], effects: &mut Effects) -> Result<Vec<Done>, sqlx::Error> {
         let conn = &mut self.conn;
+        let (mut taken, mut dots, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        for waiting in group {
+            match &waiting.work {
+                Work::Accept { lines, position, now } => {
+                    taken.push(accept::Taken { lines, position: position.as_ref(), now: *now });
+                }
+                Work::Dot { mail, epoch, recipients } => {
+                    dots.push(claim::Dot { mail: *mail, epoch: *epoch, recipients });
+                }
+                Work::Report { mail, epoch, outcomes, now } => {
+                    reports.push(claim::Report { mail: *mail, epoch: *epoch, outcomes, now: *now });
+                }
+                _ => {}
+            }
+        }
+        let mut receipts = accept::apply(conn, &self.retry, &taken, effects).await?.into_iter();
+        let mut dots = claim::dots(conn, &dots).await?.into_iter();
+        let mut reports = claim::reports(conn, &self.retry, &reports, effects).await?.into_iter();
         let mut answers = Vec::with_capacity(group.len());
         for waiting in group {
             let done = match &waiting.work {
-                Work::Accept { lines, position, now } => {
-                    Done::Receipts(accept::apply(conn, &self.retry, lines, position.as_ref(), *now, effects).await?)
-                }
+                Work::Accept { .. } => Done::Receipts(receipts.next().unwrap_or_default()),
+                Work::Dot { .. } => Done::Ours(dots.next().unwrap_or_default()),
+                Work::Report { .. } => Done::Ours(reports.next().unwrap_or_default()),
                 Work::Claim { limit, now } => {
                     Done::Claimed(Claims::new(claim::claim(conn, *limit, *now).await?, self.back.clone()))
-                }
-                Work::Dot { mail, epoch, recipients } => Done::Ours(claim::dot(conn, *mail, *epoch, recipients).await?),
-                Work::Report { mail, epoch, outcomes, now } => {
-                    Done::Ours(claim::report(conn, &self.retry, *mail, *epoch, outcomes, *now, effects).await?)
                 }
                 Work::Return { claims } => Done::Count(claim::give_back(conn, claims, effects).await?),
                 Work::Expire { before } => Done::Count(claim::expire(conn, *before, effects).await?),

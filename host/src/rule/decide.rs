@@ -15,6 +15,9 @@ use super::{Decision, Rule, TraceEntry, TraceVerdict, Verdict};
 use crate::event::{Flow, FlowCompletion};
 use crate::text::{Shown, count};
 
+/// The reason of a mail that no filter stops and none forces.
+pub const MATCHES: &str = "matches the filters";
+
 /// Name of the server itself where a client is meant.
 const SERVER: &str = "server";
 
@@ -44,7 +47,7 @@ pub fn filter(rule: &Rule, event: &FlowCompletion) -> Decision {
     let stop = findings.iter().find(stopped_by);
     let force = findings.iter().find(|(_, finding)| finding.forces());
     let (decision, reason) = match (stop, force) {
-        (None, _) => (Verdict::Notify, "matches the filters".to_owned()),
+        (None, _) => (Verdict::Notify, MATCHES.to_owned()),
         (Some(_), Some((filter, finding))) => (Verdict::Notify, format!("{filter}: {}", finding.detail)),
         (Some((filter, finding)), None) => {
             let others = findings.iter().filter(stopped_by).count() - 1;

@@ -86,6 +86,8 @@ pub struct Rule {
     pub renderers: Vec<RendererUse>,
     /// Template set.
     pub template: String,
+    /// Language of its mails; `None`: that of `[locale]`.
+    pub language: Option<String>,
     /// One mail for each recipient, or one for all.
     pub delivery: Delivery,
 }

@@ -29,6 +29,7 @@ mod simulate;
 mod smtp;
 mod spool;
 mod studio;
+mod templates;
 mod tls_auth;
 mod top;
 mod velociraptor_client;

@@ -311,6 +311,40 @@ fn a_digest_is_shown_with_its_neighbours() {
 }
 
 #[test]
+fn mails_are_shown_in_their_language() {
+    let env = TestEnv::new();
+    let rule = |name: &str, more: &str| {
+        format!(
+            "\n[[rule]]\nname = \"{name}\"\nrecipients = [\"ana@example.org\"]\ndelay_threshold = 0\n\
+             artifacts_to_alert_on = 'Generic|Windows'\n{more}"
+        )
+    };
+    let locale =
+        "\n[locale]\ntime_zone = \"Europe/Berlin\"\ndate_format = \"%-d. %B %Y, %H:%M %Z\"\nlanguage = \"de\"\n";
+    env.config(&Site::mailbox().rule(&(rule("kim", "") + &rule("ana", "language = \"en\"\n"))).more(locale));
+    let (mut daemon, address) = preview(&env, &[]);
+    let shown = |query: &str| {
+        let page = get(address, &format!("/?event=sample:finished&view=text&{query}")).body;
+        let frame = get(address, &format!("/preview/frame?event=sample:finished&{query}")).body;
+        (page, frame)
+    };
+    let (page, frame) = shown("rule=kim");
+    for part in [&page, &frame] {
+        assert!(part.contains("12. August 2026, 04:") && part.to_lowercase().contains("angaben zum flow"), "{part}");
+    }
+    assert!(frame.contains("<html lang=\"de\""), "{frame}");
+    let (page, frame) = shown("rule=ana");
+    for part in [&page, &frame] {
+        assert!(part.contains("12. August 2026, 04:") && part.to_lowercase().contains("flow details"), "{part}");
+    }
+    let (page, frame) = shown("rule=kim&mail=digest");
+    for part in [&page, &frame] {
+        assert!(part.contains("Sammlungen") && !part.contains("client collections"), "{part}");
+    }
+    daemon.terminate();
+}
+
+#[test]
 fn the_preview_begins_with_what_is_broken() {
     let env = TestEnv::new();
     env.config(&Site::mailbox().more("\n[templates]\npath = \"templates\""));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::compose::samples::english;
 use crate::fragment::{Column, Fragment, ImageKind, Note, Table};
 
 const DIRTY: &str = "<b>\0\u{202e}x\r\nBcc: evil@example.net";
@@ -6,7 +7,7 @@ const CLEAN: &str = "<b>␀[U+202E]x\nBcc: evil@example.net";
 const LINE: &str = "<b>␀[U+202E]x⏎Bcc: evil@example.net";
 
 fn ready(blocks: Vec<fragment::Block>) -> Vec<Block> {
-    Ready::of(Fragment { blocks, ..Fragment::default() }).blocks
+    Ready::of(Fragment { blocks, ..Fragment::default() }, &english()).blocks
 }
 
 fn one(block: fragment::Block) -> Block {
@@ -34,7 +35,11 @@ fn every_text_is_cleaned() {
         Image { kind: ImageKind::Png, data: Vec::new(), alternative: DIRTY.to_owned(), width: 0, height: 5_000 };
     let bar = fragment::Bar { label: DIRTY.to_owned(), value: 1.0, text: DIRTY.to_owned(), tone: Tone::Good };
     let (clean, line) = (CLEAN.to_owned(), LINE.to_owned());
-    let fact = Fact { label: line.clone(), values: vec![Value { text: clean.clone(), ..Value::default() }] };
+    let fact = Fact {
+        label: line.clone(),
+        values: vec![Value { text: clean.clone(), ..Value::default() }],
+        ..Fact::default()
+    };
     for (given, shown) in [
         (fragment::Block::Heading(DIRTY.to_owned()), Block::Heading { text: line.clone() }),
         (fragment::Block::Paragraph(DIRTY.to_owned()), Block::Paragraph { text: clean.clone() }),
@@ -62,7 +67,7 @@ fn every_text_is_cleaned() {
     }
     let grid = grid_of(table(2, &[DIRTY]));
     assert_eq!((grid.columns, grid.rows, grid.right), (vec![line; 2], vec![vec![clean; 2]], vec![true; 2]));
-    let title = Ready::of(Fragment { title: DIRTY.to_owned(), ..Fragment::default() }).title;
+    let title = Ready::of(Fragment { title: DIRTY.to_owned(), ..Fragment::default() }, &english()).title;
     assert_eq!(title, LINE);
 }
 
@@ -107,7 +112,7 @@ fn what_is_too_long_is_cut_and_what_is_too_many_is_said() {
     assert_eq!(blocks[200], Block::Paragraph { text: "(Showing 200 of 250 blocks)".to_owned() });
 
     let given = rule::PluginNote { plugin: "ioc".to_owned(), tone: Tone::Good, text: DIRTY.to_owned() };
-    let notes = notes(&vec![given; 60]);
+    let notes = notes(&vec![given; 60], &english());
     assert_eq!((notes.len(), notes[0].text.as_str()), (51, CLEAN));
     assert_eq!(notes[50].text, "(Showing 50 of 60 notes)");
 }
@@ -181,7 +186,11 @@ fn the_estimate_is_on_the_high_side() {
                 ..Grid::default()
             }));
         }
-        let fact = Fact { label: text.clone(), values: vec![Value { text: text.clone(), ..Value::default() }] };
+        let fact = Fact {
+            label: text.clone(),
+            values: vec![Value { text: text.clone(), ..Value::default() }],
+            ..Fact::default()
+        };
         let bar = Bar { label: text.clone(), percent: 50, text: text.clone(), tone: Tone::Good };
         grids.push(Block::Facts { facts: vec![fact; 40], showing: String::new() });
         grids.push(Block::Bars { caption: text.clone(), bars: vec![bar; 40], showing: String::new() });

@@ -39,43 +39,51 @@ fn base64_lines(bytes: &[u8]) -> Vec<u8> {
 /// reason to touch it.
 fn quoted_printable(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8 + 8);
-    let mut lines = text.split('\n').peekable();
-    while let Some(line) = lines.next() {
-        if lines.peek().is_none() && line.is_empty() {
-            break;
-        }
-        let bytes = line.as_bytes();
-        let mut column = 0;
-        for (at, &byte) in bytes.iter().enumerate() {
-            let last = at + 1 == bytes.len();
-            let plain = match byte {
-                b'=' => false,
-                b' ' | b'\t' => !last,
-                b'.' if column == 0 => false,
-                b'F' if column == 0 => !bytes.get(at..).unwrap_or_default().starts_with(b"From "),
-                _ => matches!(byte, 33..=126),
-            };
-            let width = if plain { 1 } else { 3 };
-            // The last octet of a line may fill it; before that a soft line break needs one place.
-            if column + width > if last { LINE } else { LINE - 1 } {
-                out.extend_from_slice(b"=\r\n");
-                column = 0;
-            }
-            // A soft break made this octet the first of its line: the rule for line starts holds again.
-            let plain = plain && !(column == 0 && byte == b'.');
-            if plain {
-                out.push(byte);
-                column += 1;
-            } else {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-                out.extend_from_slice(&[b'=', digit(byte >> 4), digit(byte & 15)]);
-                column += 3;
-            }
-        }
+    if text.is_empty() {
+        return out;
+    }
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        quoted_line(line.as_bytes(), &mut out);
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+fn quoted_line(mut rest: &[u8], out: &mut Vec<u8>) {
+    let mut column = 0;
+    while let Some((&byte, after)) = rest.split_first() {
+        // The last octet of a line may fill it; before that a soft line break needs one place.
+        let places = |octets: usize| LINE - column - usize::from(octets < rest.len());
+        let most = if rest.len() <= LINE - column { rest.len() } else { places(0) };
+        if let Some((plain, after)) =
+            rest.split_at_checked(plain_run(rest, most, column == 0)).filter(|(run, _)| !run.is_empty())
+        {
+            out.extend_from_slice(plain);
+            column += plain.len();
+            rest = after;
+        } else if most == 0 || places(1) < 3 {
+            out.extend_from_slice(b"=\r\n");
+            column = 0;
+        } else {
+            const HEX: &[u8; 16] = b"0123456789ABCDEF";
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+            out.extend_from_slice(&[b'=', digit(byte >> 4), digit(byte & 15)]);
+            column += 3;
+            rest = after;
+        }
+    }
+}
+
+/// How many of the first `most` octets of what is left of a line can stand as they are.
+fn plain_run(rest: &[u8], most: usize, starts: bool) -> usize {
+    if starts && (rest.starts_with(b".") || rest.starts_with(b"From ")) {
+        return 0;
+    }
+    let plain = |byte: &u8| matches!(byte, b' ' | b'\t' | 33..=60 | 62..=126);
+    let run = rest.iter().take(most).position(|byte| !plain(byte)).unwrap_or(most);
+    // A blank at the end of a line would be taken away.
+    let blank = run == rest.len() && matches!(rest.last(), Some(b' ' | b'\t'));
+    if blank { run - 1 } else { run }
 }
 
 /// Whether a text can stand in a header as it is: printable ASCII in single-spaced words that can be folded.
@@ -148,6 +156,8 @@ fn q_encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn quoted(text: &str) -> String {
@@ -174,6 +184,38 @@ mod tests {
             }
         }
         assert_eq!(quoted(&"x".repeat(76)), format!("{}\r\n", "x".repeat(76)));
+    }
+
+    /// As the specification says it, octet by octet.
+    fn unquoted(text: &str) -> String {
+        let mut bytes = Vec::new();
+        let mut rest = text.as_bytes();
+        while let Some((&byte, after)) = rest.split_first() {
+            rest = after;
+            match byte {
+                b'=' if rest.starts_with(b"\r\n") => rest = &rest[2..],
+                b'=' => {
+                    bytes.push(u8::from_str_radix(std::str::from_utf8(&rest[..2]).unwrap(), 16).unwrap());
+                    rest = &rest[2..];
+                }
+                b'\r' => assert!(rest.starts_with(b"\n")),
+                _ => bytes.push(byte),
+            }
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_in_lines_that_nobody_touches(text in "([ -~]{0,90}|[ \t.=aF\u{e9}\u{1f600}\r]{0,90}|From x|\n){0,8}") {
+            let quoted = quoted(&text);
+            let ended = if text.is_empty() || text.ends_with('\n') { text } else { format!("{text}\n") };
+            prop_assert_eq!(unquoted(&quoted), ended);
+            for line in quoted.split_terminator("\r\n") {
+                prop_assert!(line.len() <= 76 && !line.starts_with('.') && !line.starts_with("From "), "{:?}", line);
+                prop_assert!(!line.ends_with([' ', '\t']) && line.bytes().all(|byte| matches!(byte, b'\t' | 32..=126)), "{:?}", line);
+            }
+        }
     }
 
     #[test]

@@ -15,7 +15,11 @@ pub(super) fn everything() -> Table {
     blocks.extend(TONES.map(|tone| Block::Badge { tone, text: "3 hits".to_owned() }));
     blocks.extend(TONES.map(|tone| Block::Note { tone, text: HOSTILE.to_owned() }));
     blocks.push(Block::Facts {
-        facts: vec![fact("Signed by", &["Example Corp.\nSecond line"]), fact("Empty", &[]), fact("<b>", &[HOSTILE])],
+        facts: vec![
+            fact("", "Signed by", &["Example Corp.\nSecond line"]),
+            fact("", "Empty", &[]),
+            fact("", "<b>", &[HOSTILE]),
+        ],
         showing: "(Showing 3 of 250 facts)".to_owned(),
     });
     blocks.extend([tree(Layout::Narrow), tree(Layout::Wide), wide(), nothing()]);

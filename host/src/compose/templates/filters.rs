@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use minijinja::value::{Serde, Value};
+use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
 use super::{bars, plain};
@@ -12,6 +12,14 @@ use crate::text;
 
 /// Said when a template turns escaping off for the HTML part.
 pub(super) const ESCAPE_OFF: &str = "escaping cannot be turned off in the HTML part";
+
+/// Begins the detail of an error that is told as it is: it holds no value.
+pub(super) const OURS: &str = "bewit: ";
+
+/// An error of a filter of ours, with what to do.
+pub(super) fn refuse(message: &str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("{OURS}{message}"))
+}
 
 /// Characters of a word that `br` leaves whole.
 const LONG: usize = 32;
@@ -48,6 +56,17 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
     }
     environment.add_filter("line", |value: Value| text::one_line(&shown(&value)));
     environment.add_filter("cut", |value: Value, limit: usize| text::cut(&shown(&value), limit).into_owned());
+    environment.add_filter("elide", |value: Value, limit: usize, options: Kwargs| {
+        let at = options.get::<Option<String>>("at")?;
+        options.assert_all_used()?;
+        let at = match at.as_deref() {
+            None | Some("end") => text::Elision::End,
+            Some("middle") => text::Elision::Middle,
+            Some("start") => text::Elision::Start,
+            Some(_) => return Err(refuse("`elide` takes at=\"start\", at=\"middle\" or at=\"end\"")),
+        };
+        Ok(text::elide(&shown(&value), limit, at).into_owned())
+    });
     environment.add_filter("block", |state: &State<'_, '_>, value: Value, prefix: String| {
         let clean = text::clean(&shown(&value)).into_owned();
         pay(state, clean.bytes().filter(|byte| *byte == b'\n').count(), prefix.len())?;
@@ -63,7 +82,6 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
         },
     );
     environment.add_filter("count", |number: u64, noun: String| human::count(number, &noun));
-    environment.add_filter("grouped", human::grouped);
     environment.add_filter("text_table", |table: Serde<plain::Rows>, width: Option<usize>| {
         plain::table(&table, width.unwrap_or(plain::WIDTH).min(WIDEST))
     });
@@ -91,7 +109,7 @@ fn pay(state: &State<'_, '_>, times: usize, size: usize) -> Result<(), Error> {
 }
 
 /// A value as text; nothing for `none`.
-fn shown(value: &Value) -> Cow<'_, str> {
+pub(super) fn shown(value: &Value) -> Cow<'_, str> {
     match value.as_str() {
         Some(text) => Cow::Borrowed(text),
         None if value.is_none() => Cow::Borrowed(""),

@@ -282,13 +282,18 @@ mod tests {
             table(&sample(&["Out", "B"], &[&[forged, "x"], &["y", forged]]), 78),
             facts(
                 &[
-                    Fact { label: "A".into(), values: vec![Value { text: forged.into(), ..Value::default() }] },
+                    Fact {
+                        label: "A".into(),
+                        values: vec![Value { text: forged.into(), ..Value::default() }],
+                        ..Fact::default()
+                    },
                     Fact {
                         label: "B".into(),
                         values: vec![
                             Value { name: "p".into(), text: forged.into(), url: None },
                             Value { text: forged.into(), ..Value::default() },
                         ],
+                        ..Fact::default()
                     },
                 ],
                 78,
@@ -312,9 +317,9 @@ mod tests {
             ..Value::default()
         };
         let list = [
-            Fact { label: "ID".into(), values: vec![value("C.1", Some("https://v/"))] },
-            Fact { label: "Labels".into(), values: vec![value("a", None), value("b", None)] },
-            Fact { label: "Error".into(), values: vec![] },
+            Fact { label: "ID".into(), values: vec![value("C.1", Some("https://v/"))], ..Fact::default() },
+            Fact { label: "Labels".into(), values: vec![value("a", None), value("b", None)], ..Fact::default() },
+            Fact { label: "Error".into(), values: vec![], ..Fact::default() },
         ];
         assert_eq!(facts(&list, 78), "ID: C.1 (https://v/)\nLabels:\n  - a\n  - b\nError: -\n");
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::compose::samples;
 use crate::compose::view::View;
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -21,7 +22,11 @@ fn first_error(files: &[(&str, &str)]) -> TemplateError {
 fn the_stock_templates_pass_their_own_proof() {
     let templates = Templates::load(None, &[STOCK_SET]).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let mut errors = Vec::new();
-    templates.site.prove(STOCK_SET, true, &mut errors);
+    for language in ["en", "de"] {
+        for set in [STOCK_SET, DIGEST_SET] {
+            templates.site.prove(set, language, true, &mut errors);
+        }
+    }
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(samples::shipped().len(), crate::event::samples().len());
     for view in samples::views().iter().chain(samples::shipped()) {
@@ -262,7 +267,8 @@ fn bombs_of_our_own_filters_are_defused() {
 #[test]
 fn the_example_for_authors_works() {
     let page = include_str!("../../../../templates/README.md");
-    let example = page.split("```jinja\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut examples = page.split("```jinja\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let example = examples.find(|example| example.contains("plugin_notes(view.plugin_notes)")).unwrap();
     let templates = load(&[("flow-completion.html.j2", example)]).unwrap_or_else(|errors| panic!("{errors:?}"));
     let html = templates.render(STOCK_SET, Slot::Html, &samples::views()[0]).unwrap();
     assert!(html.contains("<b>3 hits</b>") && html.contains("Process tree") && html.contains("Danger"), "{html}");
@@ -274,4 +280,223 @@ fn styles_and_layouts_of_before_plugins_still_work() {
     let style = include_str!("../../../../templates/_style.html.j2").split("{# Bars").next().unwrap();
     assert!(!style.contains("dark_bars"));
     load(&[("_style.html.j2", style)]).unwrap_or_else(|errors| panic!("{errors:?}"));
+}
+
+/// Writes a template for the first sample, in English.
+fn write(name: &str, text: &str, slot: Slot) -> String {
+    write_in(&stock_locales(), "en", name, text, slot)
+}
+
+fn write_in(locales: &BTreeMap<String, Locale>, language: &str, name: &str, text: &str, slot: Slot) -> String {
+    let mut files = stock_files();
+    files.insert(name.to_owned(), text.to_owned());
+    let mut errors = Vec::new();
+    let engine = Engine::new(files, locales, &mut errors);
+    assert!(errors.is_empty(), "{text}: {errors:?}");
+    engine
+        .render(name, slot, language, &context(&samples::views()[0]))
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn stock_locales() -> BTreeMap<String, Locale> {
+    locales(&LocaleConfig::default())
+}
+
+fn locales(config: &LocaleConfig) -> BTreeMap<String, Locale> {
+    language::stock().into_iter().map(|(name, language)| (name, Locale::new(language, config))).collect()
+}
+
+/// The cells of a row of the page for authors, the first one at 1.
+fn cells(line: &str) -> Vec<String> {
+    line.replace("\\|", "\u{0}").split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect()
+}
+
+/// A cell without the marks of code.
+fn bare(cell: &str) -> &str {
+    cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')).unwrap()
+}
+
+/// What the page for authors says that an example gives is what it gives.
+#[test]
+fn the_examples_for_authors_give_what_they_say() {
+    let page = include_str!("../../../../templates/README.md");
+    let mut tried = 0;
+    let examples = page.lines().filter(|line| line.starts_with("| ") && line.contains("{{ "));
+    for line in examples.filter(|line| !line.contains("{% block ")) {
+        let cells = cells(line);
+        let (example, gives) = (&cells[cells.len() - 3], &cells[cells.len() - 2]);
+        let html = cells[1].starts_with("`br`");
+        let slot = if html { Slot::Html } else { Slot::Text };
+        let written = write("example.j2", bare(example), slot);
+        assert_eq!(written.trim().replace('\n', "⏎"), bare(gives), "{example}");
+        tried += 1;
+    }
+    assert_eq!(tried, 21);
+    let mut tried = 0;
+    for rest in page.split("```jinja\n").skip(1) {
+        let Some((example, rest)) = rest.split_once("```\n\ngives\n\n```") else { continue };
+        let (kind, rest) = rest.split_once('\n').unwrap();
+        let gives = rest.split("```").next().unwrap();
+        let slot = if kind == "html" { Slot::Html } else { Slot::Text };
+        assert_eq!(write("example.j2", example, slot).trim(), gives.trim(), "{example}");
+        tried += 1;
+    }
+    assert_eq!(tried, 3);
+}
+
+/// Each block, replaced as the page for authors does it.
+#[test]
+fn the_blocks_for_authors_hold_what_they_say() {
+    let page = include_str!("../../../../templates/README.md");
+    let mut tried = BTreeSet::new();
+    for line in page.lines().filter(|line| line.starts_with("| ") && line.contains("{% block ")) {
+        let cells = cells(line);
+        let (block, example, gives) = (bare(&cells[1]), bare(&cells[4]), bare(&cells[5]));
+        assert!(example.starts_with(&format!("{{% block {block} %}}")), "{line}");
+        for part in cells[2].split(", ") {
+            let (slot, stock) = match part {
+                "HTML" => (Slot::Html, "flow-completion.html.j2"),
+                "text" => (Slot::Text, "flow-completion.txt.j2"),
+                other => panic!("{other}: {line}"),
+            };
+            let extends = format!("{{% extends \"{stock}\" %}}\n");
+            let (own, before) =
+                (write("example.j2", &(extends.clone() + example), slot), write("example.j2", &extends, slot));
+            assert!(own.contains(gives) && !before.contains(gives), "{example}\n{own}");
+            tried.insert((stock, block.to_owned()));
+        }
+    }
+    for stock in ["flow-completion.html.j2", "flow-completion.txt.j2"] {
+        for file in [stock, &stock.replace("flow-completion", "_layout")] {
+            let text = STOCK.iter().find(|(name, _)| *name == file).unwrap().1;
+            for rest in text.split("{% block ").skip(1) {
+                let name = rest.split(' ').next().unwrap().to_owned();
+                assert!(tried.contains(&(stock, name.clone())), "no example of the block `{name}` of {file}");
+            }
+        }
+    }
+}
+
+/// The section `[locale]` on the page for authors writes times as it says.
+#[test]
+fn the_locale_for_authors_writes_what_it_says() {
+    let page = include_str!("../../../../templates/README.md");
+    let (section, rest) = page.split_once("```toml\n[locale]\n").unwrap().1.split_once("```").unwrap();
+    let keys: toml::Table = toml::from_str(section).unwrap();
+    let word = |key: &str| keys[key].as_str().unwrap().to_owned();
+    let config = LocaleConfig {
+        language: word("language"),
+        time_zone: jiff::tz::TimeZone::get(&word("time_zone")).unwrap(),
+        date_format: Some(word("date_format")),
+    };
+    let words: Vec<&str> = rest.split('`').collect();
+    let written = write_in(&locales(&config), &config.language, "example.j2", words[1], Slot::Text);
+    assert_eq!((written.trim(), words[2]), (words[3], " gives "));
+}
+
+/// Every filter and macro that there is has an example.
+#[test]
+fn the_page_for_authors_leaves_no_filter_out() {
+    let page = include_str!("../../../../templates/README.md");
+    for file in ["filters.rs", "speech.rs", "own.rs"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compose/templates").join(file);
+        let code = std::fs::read_to_string(path).unwrap();
+        for rest in code.split("add_filter(").skip(1) {
+            let name = rest.split('"').nth(1).unwrap();
+            let jinjas = ["escape", "e"].contains(&name);
+            assert!(jinjas || page.contains(&format!("| `{name}")), "templates/README.md does not name `{name}`");
+        }
+    }
+    for (_, text) in STOCK.iter().filter(|(name, _)| name.starts_with("_macros")) {
+        for rest in text.split("{% macro ").skip(1) {
+            let name = rest.split('(').next().unwrap();
+            assert!(page.contains(&format!("| `{name}(")), "templates/README.md does not name `{name}`");
+        }
+    }
+}
+
+#[test]
+fn macros_lay_out_data_of_ones_own_and_escape_it() {
+    let html = write(
+        "example.html.j2",
+        "{% extends \"_layout.html.j2\" %}{% block content %}\
+         {% from \"_macros.html.j2\" import table, pairs, section, note %}\
+         {{ section(\"Mine <\", table([{\"A\": \"<b>\", \"B\": 0}, {\"A\": 2}], right=[\"B\"])) }}\
+         {{ section(\"More\", pairs({\"x\": [1, \"<i>\"]}) ~ note(\"danger\", \"<u>\")) }}{% endblock %}",
+        Slot::Html,
+    );
+    assert!(lint::check(&html).is_ok(), "{:?}", lint::check(&html));
+    for part in
+        ["Mine &lt;", "<bdi>&lt;b&gt;</bdi>", "<bdi>0</bdi>", "align=\"right\"", "&lt;i&gt;", "Danger", "&lt;u&gt;"]
+    {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+}
+
+#[test]
+fn mistakes_in_filters_are_told_in_words() {
+    for (text, message) in [
+        ("{{ t(\"mark_finishd\") }}", "there is no text `mark_finishd`; did you mean `mark_finished`?"),
+        ("{{ t(\"finished\") }}", "the text `finished` needs a value: t(\"finished\", time=…)"),
+        ("{{ t(\"rows\") }}", "the text `rows` needs a value: t(\"rows\", n=…)"),
+        ("{{ written_at|datetime(zone=\"Nowhere\") }}", "there is no such time zone"),
+        ("{{ written_at|datetime(format=\"%!\") }}", "this format has a part that there is not"),
+        ("{{ host|filesize }}", "`filesize` is for a whole number"),
+        ("{{ rows|duration(\"h\") }}", "`duration` takes \"s\""),
+        ("{{ host|elide(3, at=\"left\") }}", "`elide` takes at=\"start\""),
+        ("{{ [1]|as_table }}", "`as_table` needs the names of the columns"),
+        ("{{ rows|as_facts }}", "`as_facts` is for a list"),
+        ("{{ nothing|datetime }}", "what `datetime` is given is not known here"),
+    ] {
+        let error = first_error(&[("flow-completion.txt.j2", text)]);
+        assert!(error.message.contains(message), "{text}: {}", error.message);
+    }
+}
+
+#[test]
+fn a_mail_is_written_in_its_own_language() {
+    let mut view = samples::views().remove(0);
+    let templates = Templates::load(None, &[]).unwrap();
+    let english = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    view.language = "de".to_owned();
+    let german = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    for (en, de) in [
+        ("<html lang=\"en\"", "<html lang=\"de\""),
+        ("Open the flow", "Flow öffnen"),
+        ("Collected by <b><bdi>ana</bdi></b>, finished", "Gesammelt von <b><bdi>ana</bdi></b>, abgeschlossen"),
+        ("because of the rule <b>analyst</b>", "aufgrund der Regel <b>analyst</b>"),
+        ("<div class=\"soft\" style=\"font-size:12px; line-height:16px; color:#596673;\">rows</div>", ">Zeilen</div>"),
+        ("2 more columns", "2 weitere Spalten"),
+    ] {
+        assert!(english.contains(en) && !german.contains(en), "{en}");
+        assert!(german.contains(de) && !english.contains(de), "{de}");
+    }
+    assert_eq!(skeleton(&english.replace("lang=\"en\"", "lang=\"de\"")), skeleton(&german), "the layout is the same");
+    // A language that has gone since the mail was gathered.
+    view.language = "xx".to_owned();
+    assert!(templates.render(STOCK_SET, Slot::Text, &view).unwrap().contains("because of the rule"));
+}
+
+#[test]
+fn a_site_brings_a_language() {
+    let dir = folder(&[]);
+    std::fs::create_dir(dir.path().join("lang")).unwrap();
+    let french = dir.path().join("lang/fr.toml");
+    std::fs::write(&french, "open_flow = \"Ouvrir <le> flow\"\n").unwrap();
+    let locale = LocaleConfig { language: "fr".to_owned(), ..LocaleConfig::default() };
+    let load = || Templates::localized(Some(dir.path()), &[], &locale, &["de"]);
+    let templates = load().unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert!(templates.remarks()[0].message.contains("texts missing, which will be English"));
+    let view = View { language: "fr".to_owned(), ..samples::views().remove(0) };
+    let html = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    assert!(html.contains("Ouvrir &lt;le&gt; flow") && html.contains("Open the client"));
+    assert_eq!(templates.locale(None).language().name(), "fr");
+    assert_eq!(templates.locale(Some("de")).language().name(), "de");
+
+    std::fs::write(&french, "open_flow = \"{typo}\"\n").unwrap();
+    assert!(load().unwrap_err()[0].to_string().starts_with("lang/fr.toml: `{typo}` is not filled in in `open_flow`"));
+    std::fs::remove_file(&french).unwrap();
+    assert!(load().unwrap_err()[0].message.contains("no texts in the language `fr`"));
+    std::fs::write(dir.path().join("lang/French.toml"), "").unwrap();
+    assert!(load().unwrap_err()[0].message.contains("not named after a language"));
 }

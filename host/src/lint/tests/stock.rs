@@ -6,7 +6,7 @@ use super::super::*;
 use crate::compose::samples;
 use crate::compose::templates::{DIGEST_SET, STOCK_SET, Slot, Templates};
 
-/// Errors and warnings of a mail by the stock templates.
+/// Errors and warnings of a mail by the stock templates, and tables that do not say what they are for.
 fn found(templates: &Templates, set: &str, view: &impl Serialize, name: &str) -> Vec<String> {
     let part = |slot| templates.render_stock(set, slot, view).unwrap();
     let (subject, html, text) = (part(Slot::Subject), part(Slot::Html), part(Slot::Text));
@@ -20,7 +20,8 @@ fn found(templates: &Templates, set: &str, view: &impl Serialize, name: &str) ->
         ours: vec!["https://velociraptor.example.org/"],
         ..Rendered::default()
     };
-    let bad = lint(&mail).into_iter().filter(|finding| finding.severity != Severity::Hint);
+    let bad =
+        lint(&mail).into_iter().filter(|finding| finding.severity != Severity::Hint || finding.id == "table-no-role");
     bad.map(|finding| format!("{name}: {} {:?}: {}", finding.id, finding.places, finding.what)).collect()
 }
 
@@ -37,11 +38,7 @@ fn the_stock_templates_have_no_warnings() {
     // Made-up views: what the mail shows at the top is not among their details, where the text part has it.
     all.retain(|line| !line.contains("text-lacks-facts"));
     for view in samples::shipped() {
-        let rows = view.results.iter().map(|table| table.rows.len()).max().unwrap_or_default();
-        let mut own = found(&templates, STOCK_SET, view, &view.flow_id);
-        // With so many rows Gmail clips the mail: that is what the finding is for.
-        own.retain(|line| rows < 50 || !line.contains("clipped"));
-        all.extend(own);
+        all.extend(found(&templates, STOCK_SET, view, &view.flow_id));
     }
     assert_eq!(all, Vec::<String>::new());
 }

@@ -24,7 +24,7 @@ use crate::event::{self, FlowCompletion};
 use crate::facts::RowReader;
 use crate::rule::Rule;
 use crate::simulate::{Answer, Difference, Only, Part, Side, decide};
-use crate::snapshot::{Snapshot, template_sets};
+use crate::snapshot::{Snapshot, languages, template_sets};
 use crate::text::{clean, cut, one_line};
 use crate::web::access::Visitor;
 
@@ -191,13 +191,14 @@ fn tried(
     (event, rows): (&FlowCompletion, &RowReader),
 ) -> Result<(Vec<Value>, Value), Diagnostics> {
     // What they name beyond the rules in force must be there, too.
-    let sets = template_sets(config);
-    let loaded = template_sets(&snapshot.config);
-    let templates = if sets.iter().all(|set| loaded.contains(set)) {
+    let (sets, spoken) = (template_sets(config), languages(config));
+    let (loaded, known) = (template_sets(&snapshot.config), languages(&snapshot.config));
+    let templates = if sets.iter().all(|set| loaded.contains(set)) && spoken.iter().all(|name| known.contains(name)) {
         None
     } else {
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        Some(Templates::load(snapshot.config.templates.as_deref(), &sets).map_err(Diagnostics::from)?)
+        let (folder, locale) = (snapshot.config.templates.as_deref(), &snapshot.config.locale);
+        Some(Templates::localized(folder, &sets, locale, &spoken).map_err(Diagnostics::from)?)
     };
     let before = snapshot.composer();
     let after = Composer { templates: templates.as_ref().unwrap_or(before.templates), ..before };
