@@ -15,6 +15,7 @@ pub mod event;
 pub mod guest;
 pub mod http;
 pub mod mail;
+pub mod postfix;
 pub mod process;
 pub mod sink;
 pub mod site;
