@@ -12,13 +12,13 @@
 #![allow(clippy::print_stdout, reason = "a terminal is what it talks to")]
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use acceptance::env::{TOKEN, free_address};
 use acceptance::event::{lines, many};
-use acceptance::{Site, TestEnv, http, tools, wait_until};
+use acceptance::postfix::Sink;
+use acceptance::{Site, TestEnv, http, wait_until};
 use serde_json::{Value, json};
 
 /// Events of one turn; each becomes one mail.
@@ -46,28 +46,6 @@ const PAGES: &[(&str, &str)] = &[
 
 /// How long each page took, each time.
 type Times = Vec<Vec<Duration>>;
-
-/// Postfix's mail server for tests, ended when it is dropped.
-struct Sink(Child);
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn sink(address: SocketAddr) -> Sink {
-    let program = tools::smtp_sink().expect("smtp-sink of Postfix");
-    let mut command = Command::new(program);
-    // As root it wants to become somebody else.
-    if rustix::process::geteuid().is_root() {
-        command.args(["-u", "nobody"]);
-    }
-    let child = command.arg("-c").arg(address.to_string()).arg("1000").stdout(Stdio::null()).spawn().unwrap();
-    http::wait_for_listener(address);
-    Sink(child)
-}
 
 fn main() {
     let (mut alone, mut beside): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
@@ -113,7 +91,7 @@ fn at(times: &mut [Duration], part: f64) -> f64 {
 fn turn(passing: Option<&mut Times>, full: Option<&mut Times>) -> f64 {
     let env = TestEnv::new();
     let (intake, web, relay) = (free_address(), free_address(), free_address());
-    let _sink = sink(relay);
+    let _sink = Sink::start(relay).expect("smtp-sink of Postfix");
     let site = Site::smtp(relay.port()).smtp_key("connections = 16").http(intake);
     env.config(&site.more(&format!("\n[web]\nlisten = \"{web}\"")));
     let mut daemon = env.daemon_with(&[("BEWIT_LOG", "warn")]);

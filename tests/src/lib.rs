@@ -16,6 +16,7 @@ pub mod exposition;
 pub mod guest;
 pub mod http;
 pub mod mail;
+pub mod postfix;
 pub mod process;
 pub mod sink;
 pub mod site;

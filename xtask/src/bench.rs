@@ -10,8 +10,12 @@ use crate::test::release_binary;
 type Part = fn() -> Result<()>;
 
 /// What can be measured.
-const PARTS: &[(&str, Part)] =
-    &[("plugins", measure_plugins), ("velociraptor", measure_velociraptor), ("studio", measure_studio)];
+const PARTS: &[(&str, Part)] = &[
+    ("plugins", measure_plugins),
+    ("velociraptor", measure_velociraptor),
+    ("studio", measure_studio),
+    ("mail", measure_mail),
+];
 
 /// Measures the parts that are named, in order.
 pub(crate) fn run_all(names: &[String]) -> Result<()> {
@@ -51,4 +55,15 @@ fn measure_studio() -> Result<()> {
         .args(["bench", "-p", "bewit", "--bench", "studio"])
         .env("BEWIT_BIN", release_binary())
         .env("BEWIT_BENCH_OUT", target().join("bench-studio.json")))
+}
+
+/// From the event to the mail server, beside Postfix's `smtp-source`.
+fn measure_mail() -> Result<()> {
+    plugins::build_bench()?;
+    run(cargo().args(["build", "--release", "-p", "bewit"]))?;
+    run(cargo()
+        .args(["bench", "-p", "bewit", "--bench", "mail"])
+        .env("BEWIT_BIN", release_binary())
+        .env("BEWIT_BENCH_PLUGINS", plugins::bench_folder())
+        .env("BEWIT_BENCH_OUT", target().join("bench-mail.json")))
 }

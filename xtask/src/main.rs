@@ -26,7 +26,7 @@ cargo xtask COMMAND
   support FILE
           make the lint's data of what mail programs support, of the caniemail.json in the npm package caniemail
   bench PART
-          measure, and print the goals beside what was reached. PART: plugins, velociraptor, studio
+          measure, and print the goals beside what was reached. PART: plugins, velociraptor, studio, mail
   fault   build the binary with fault points, into target/fault
 ";
 
