@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 /// Events of one turn; each becomes one mail.
 const EVENTS: usize = 10_000;
 /// Rows of an event's result table, so that a mail has about 36 KB.
-const ROWS: usize = 76;
+const ROWS: usize = 26;
 /// Sessions to the mail server.
 const SESSIONS: usize = 16;
 /// Turns; the medians are shown.
