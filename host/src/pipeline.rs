@@ -5,7 +5,6 @@ mod ground;
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,9 +45,6 @@ pub struct Pipeline {
 
 /// Lines that are judged together where a server is asked for facts: so many flows' rows lie on the disk at most.
 const GROUP: usize = 16;
-
-/// Fewest lines that are judged on a thread of their own.
-const SHARE: usize = 8;
 
 /// A line, examined.
 enum Examined {
@@ -117,22 +113,16 @@ impl Pipeline {
                 Some(live) => self.gather(live, &snapshot, &group, &known, &rows).await?,
                 None => Vec::new(),
             };
-            let mut parts = Vec::new();
-            let mut facts = facts.into_iter().chain(std::iter::repeat_with(|| None));
-            // Whoever listens hears of the events in their order.
-            for part in if self.observer.is_some() { vec![group] } else { shares(group) } {
-                let part: Vec<_> = part.into_iter().zip(&mut facts).collect();
-                let (snapshot, known, rows) = (Arc::clone(&snapshot), Arc::clone(&known), rows.clone());
-                let (blobs, observer, meter) = (self.outbox.blobs().clone(), self.observer.clone(), Arc::clone(meter));
-                parts.push(on_blocking_thread(move || {
-                    let ground = Ground { meter: Some(&meter), ..Ground::new(&snapshot, &rows, &blobs, now) };
-                    let judge = |(line, facts)| judge(line, facts, &known, &ground, observer.as_ref());
-                    part.into_iter().map(judge).collect::<Result<Vec<_>, OutboxError>>()
-                }));
-            }
-            for judged in futures_util::future::join_all(parts).await {
-                accepted.extend(judged??.into_iter().map(|content| Accepted { source: source.clone(), content }));
-            }
+            let (snapshot, known, rows) = (Arc::clone(&snapshot), Arc::clone(&known), rows.clone());
+            let (blobs, observer, meter) = (self.outbox.blobs().clone(), self.observer.clone(), Arc::clone(meter));
+            let judged = on_blocking_thread(move || {
+                let ground = Ground { meter: Some(&meter), ..Ground::new(&snapshot, &rows, &blobs, now) };
+                let facts = facts.into_iter().chain(std::iter::repeat_with(|| None));
+                let judge = |(line, facts)| judge(line, facts, &known, &ground, observer.as_ref());
+                group.into_iter().zip(facts).map(judge).collect::<Result<Vec<_>, OutboxError>>()
+            })
+            .await??;
+            accepted.extend(judged.into_iter().map(|content| Accepted { source: source.clone(), content }));
         }
 
         let receipts = self.outbox.accept(accepted, position, now).await?;
@@ -213,19 +203,6 @@ impl Accept for Pipeline {
     fn check_space(&self) -> Result<(), OutboxError> {
         self.outbox.check_space()
     }
-}
-
-/// Lines in as many parts as there are processors, in order; few lines are not worth it.
-fn shares(mut lines: Vec<Examined>) -> Vec<Vec<Examined>> {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let size = lines.len().div_ceil(processors).max(SHARE);
-    let mut parts = Vec::new();
-    while lines.len() > size {
-        let rest = lines.split_off(size);
-        parts.push(std::mem::replace(&mut lines, rest));
-    }
-    parts.push(lines);
-    parts
 }
 
 impl Examined {

@@ -101,8 +101,8 @@ async fn rows(conn: &mut SqliteConnection, recipients: String) -> Result<HashMap
 }
 
 /// The row of a claim's recipient, if it is the claim's own still.
-fn owned(rows: &mut HashMap<i64, Row>, id: i64, mail: i64, epoch: i64) -> Option<&mut Row> {
-    rows.get_mut(&id).filter(|row| row.mail == mail && row.epoch == epoch && row.state.is_claimed())
+fn owned(rows: &HashMap<i64, Row>, id: i64, mail: i64, epoch: i64) -> Option<&Row> {
+    rows.get(&id).filter(|row| row.mail == mail && row.epoch == epoch && row.state.is_claimed())
 }
 
 /// The final dot of a mail is about to be sent to some of its recipients.
@@ -123,7 +123,7 @@ pub(super) async fn dots(conn: &mut SqliteConnection, dots: &[Dot<'_>]) -> Resul
     let mut ours = Vec::with_capacity(dots.len());
     for Dot { mail, epoch, recipients } in dots {
         let mut ready =
-            |id: &i64| owned(&mut rows, *id, *mail, *epoch).is_some_and(|row| row.state.after(Move::Dot).is_ok());
+            |id: &i64| owned(&rows, *id, *mail, *epoch).is_some_and(|row| row.state.after(Move::Dot).is_ok());
         let all = recipients.iter().all(&mut ready);
         ours.push(all);
         if all {
@@ -170,7 +170,7 @@ pub(super) async fn reports(
     let (mut moves, mut entries) = (Vec::new(), Vec::new());
     let mut ours = Vec::with_capacity(reports.len());
     for report in reports {
-        let Some(endings) = endings(&mut rows, report, retry) else {
+        let Some(endings) = endings(&rows, report, retry) else {
             ours.push(false);
             continue;
         };
@@ -221,7 +221,7 @@ pub(super) async fn reports(
 /// What a report makes of its recipients: the id, the state that it had, the one that it has then, and the rest. `None`: one
 /// of them is not the claim's any more, or cannot end like that, or is named twice.
 fn endings(
-    rows: &mut HashMap<i64, Row>,
+    rows: &HashMap<i64, Row>,
     report: &Report<'_>,
     retry: &RetryPolicy,
 ) -> Option<Vec<(i64, State, State, Ending)>> {

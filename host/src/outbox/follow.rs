@@ -1,6 +1,6 @@
 //! Following the decisions as they are made, by their ids: what is to be told elsewhere, once it is on disk.
 //!
-//! There is one writer, so ids are committed in order; and [`decision`](super::accept::decision) gives none twice that is
+//! There is one writer, so ids are committed in order; and [`Batch`](super::batch::Batch) gives none twice that is
 //! before the follower's position, even after retention has removed the latest ones.
 
 use jiff::Timestamp;

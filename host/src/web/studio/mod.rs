@@ -104,6 +104,16 @@ impl Studio {
         }
     }
 
+    /// The events that can be chosen, by where they come from. Blocking.
+    pub(super) fn events(&self, chosen: &str) -> Vec<Value> {
+        let group = |group: events::Group| {
+            let events: Vec<Value> =
+                group.events.into_iter().map(|(id, label)| context! { chosen => id == chosen, id, label }).collect();
+            context! { title => group.title, problem => group.problem, events }
+        };
+        self.sources.list().into_iter().map(group).collect()
+    }
+
     /// Changes whenever a page may look different.
     pub(super) fn stamp(&self) -> String {
         format!("{:08x}-{}", self.run, self.news.borrow().number)

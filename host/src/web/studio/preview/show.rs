@@ -16,16 +16,6 @@ use crate::web::studio::Studio;
 pub(super) fn view(studio: &Studio, choice: &Choice, rendered: &Result<Arc<Rendered>, String>) -> Value {
     let chosen = choice.event.as_deref().unwrap_or_default();
     let link = choice.link();
-    let groups: Vec<Value> = studio
-        .sources
-        .list()
-        .into_iter()
-        .map(|group| {
-            let events: Vec<Value> =
-                group.events.into_iter().map(|(id, label)| context! { chosen => id == chosen, id, label }).collect();
-            context! { title => group.title, problem => group.problem, events }
-        })
-        .collect();
     let refused = studio.news.borrow().refused.clone();
     let options = |name: &'static str, words: &[(&'static str, &'static str)], now: &str| -> Vec<Value> {
         let option = |&(word, title): &(&'static str, &'static str)| {
@@ -34,7 +24,7 @@ pub(super) fn view(studio: &Studio, choice: &Choice, rendered: &Result<Arc<Rende
         words.iter().map(option).collect()
     };
     let common = context! {
-        groups,
+        groups => studio.events(chosen),
         event => chosen,
         choice => context! { mail => choice.letter, view => choice.view, width => choice.width, scheme => choice.scheme, images => choice.images },
         letters => options("mail", LETTERS, choice.letter),

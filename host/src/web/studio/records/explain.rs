@@ -69,18 +69,8 @@ async fn show(
 
 /// Blocking.
 fn view(studio: &Studio, event: &str, rule: Option<&str>, edited: Option<&str>) -> Value {
-    let groups: Vec<Value> = studio
-        .sources
-        .list()
-        .into_iter()
-        .map(|group| {
-            let events: Vec<Value> =
-                group.events.into_iter().map(|(id, label)| context! { chosen => id == event, id, label }).collect();
-            context! { title => group.title, problem => group.problem, events }
-        })
-        .collect();
     let common = context! {
-        groups,
+        groups => studio.events(event),
         event,
         then => event
             .strip_prefix("stored:")
