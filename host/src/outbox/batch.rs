@@ -10,10 +10,10 @@ use super::accept::{ReadyDecision, json, signed};
 use super::command::Effects;
 use super::content::{Encoded, ReadyMail};
 use super::document::{DOCUMENT_LIMIT, Document};
-use super::sql::{millis, timestamp};
+use super::sql::{millis, rank, timestamp};
 use super::throttle::{self, Slot, Stamp};
 use crate::event::EventKey;
-use crate::rule::Verdict;
+use crate::rule::{Priority, Verdict};
 
 /// Rows of one statement: few sizes, so that each is prepared once.
 const ROWS: &[usize] = &[32, 8, 1];
@@ -60,6 +60,7 @@ pub(super) struct Link<'a> {
     pub(super) rule: &'a str,
     pub(super) decision: Option<i64>,
     pub(super) digest: Option<i64>,
+    pub(super) priority: Priority,
 }
 
 struct Mail<'a> {
@@ -186,7 +187,7 @@ impl<'a> Batch<'a> {
         self.decisions.push(Decision { id, event, ready, disposition, note, mails });
         match slot {
             Some(Slot::Send(at)) => {
-                let link = Link { rule: &ready.rule, decision: Some(id), digest: None };
+                let link = Link { rule: &ready.rule, decision: Some(id), digest: None, priority: ready.priority };
                 for mail in &ready.mails {
                     self.mail(conn, mail, link, now, millis(at)).await?;
                 }
@@ -351,7 +352,7 @@ async fn mails(conn: &mut SqliteConnection, mails: &[Mail<'_>], effects: &mut Ef
         .iter()
         .flat_map(|mail| (1i64..).zip(&mail.ready.mail.recipients).map(move |(position, to)| (mail, position, to)))
         .collect();
-    let head = "INSERT INTO recipient (mail, position, address, since, next_at, updated) ";
+    let head = "INSERT INTO recipient (mail, position, address, since, next_at, updated, priority) ";
     let statements = inserts(ROWS, (head, ""), &recipients, |values, (mail, position, address)| {
         values
             .push_bind(mail.id)
@@ -359,7 +360,8 @@ async fn mails(conn: &mut SqliteConnection, mails: &[Mail<'_>], effects: &mut Ef
             .push_bind(*address)
             .push_bind(mail.slot)
             .push_bind(mail.slot)
-            .push_bind(mail.stored);
+            .push_bind(mail.stored)
+            .push_bind(rank(mail.link.priority));
     });
     run(conn, statements).await?;
     effects.tally.mails += signed(mails.len() as u64);
@@ -419,13 +421,15 @@ async fn gather(
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
     let (id,): (i64,) = sqlx::query_as(
-        "INSERT INTO gathered (decision, rule, due, view, attachments) VALUES (?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO gathered (decision, rule, due, view, attachments, priority) VALUES ($1, $2, $3, $4, $5, $6)
+         RETURNING id",
     )
     .bind(decision)
     .bind(&ready.rule)
     .bind(due)
     .bind(&ready.gathered.view)
     .bind(&ready.gathered.attachments)
+    .bind(rank(ready.priority))
     .fetch_one(&mut *conn)
     .await?;
     let head = "INSERT INTO gathered_blob (gathered, sha256, size) ";
