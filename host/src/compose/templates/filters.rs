@@ -123,7 +123,7 @@ fn escape_filter(value: Value) -> Value {
 
 /// The five characters that mean something in HTML. Slashes stay, so that links can be read in the source.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['&', '<', '>', '"', '\'']) {
+    if !text.bytes().any(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + text.len() / 4);
@@ -143,6 +143,9 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 /// Escaped text whose line breaks are `<br>`, whose runs of blanks stay apart, and whose long words may break at
 /// their joints or, failing these, anywhere, so that no cell is wider than a phone even where no style is heeded.
 fn broken(text: &str, longest: usize) -> String {
+    if is_simple(text, longest) {
+        return escape(text).into_owned();
+    }
     let mut out = String::with_capacity(text.len() + text.len() / 4);
     for (at, line) in text.split('\n').enumerate() {
         if at > 0 {
@@ -162,6 +165,24 @@ fn broken(text: &str, longest: usize) -> String {
         }
     }
     out.replace('\t', "&nbsp; &nbsp; ")
+}
+
+/// Whether nothing needs to be broken or kept apart: one line of short words with a blank between them. Most cells are so.
+fn is_simple(text: &str, longest: usize) -> bool {
+    let (mut blank, mut run) = (true, 0);
+    for byte in text.bytes() {
+        match byte {
+            b' ' if blank => return false,
+            b' ' => (blank, run) = (true, 0),
+            b'!'..=b'~' => (blank, run) = (false, run + 1),
+            _ => return false,
+        }
+        if run > longest {
+            return false;
+        }
+    }
+    // A blank at the end is one before an empty word.
+    !blank || text.is_empty()
 }
 
 /// A word, with places to break if it is long.
