@@ -57,9 +57,35 @@ pub(super) fn view(
 
 /// The fields that [`head`] fills; only what no rule and no row decides.
 pub(super) const HEAD: &[&str] = &[
-    "subject", "outcome", "title", "summary", "host", "fqdn", "client_id", "flow_id", "org_id", "creator", "urgent",
-    "new_client", "error", "artifacts", "rows", "files", "size", "bytes", "duration", "duration_ns", "finished",
-    "finished_at", "created_at", "started_at", "written_at", "language", "hunt", "client_url", "flow_url",
+    "subject",
+    "outcome",
+    "title",
+    "summary",
+    "host",
+    "fqdn",
+    "client_id",
+    "flow_id",
+    "org_id",
+    "creator",
+    "urgent",
+    "new_client",
+    "error",
+    "artifacts",
+    "rows",
+    "files",
+    "size",
+    "bytes",
+    "duration",
+    "duration_ns",
+    "finished",
+    "finished_at",
+    "created_at",
+    "started_at",
+    "written_at",
+    "language",
+    "hunt",
+    "client_url",
+    "flow_url",
 ];
 
 /// The head of the view alone, for a subject that names nothing else.

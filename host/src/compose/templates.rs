@@ -10,9 +10,11 @@
 //! `text_code`; and, in the mail's language: `t(key, …)`, `grouped` (`1,234`), `filesize`, `duration`, `datetime`, `relative`.
 
 mod bars;
+mod cells;
 mod engine;
 mod filters;
 mod folder;
+mod given;
 pub(super) mod lint;
 mod own;
 mod plain;

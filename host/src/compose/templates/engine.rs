@@ -7,7 +7,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 
-use super::{DIGEST_SET, Slot, TemplateError, context, filters, lint, own, scan, speech};
+use super::{DIGEST_SET, Slot, TemplateError, cells, context, filters, lint, own, scan, speech};
 use crate::compose::locale::Locale;
 use crate::compose::samples;
 
@@ -272,6 +272,9 @@ fn environment(html: bool) -> Environment<'static> {
     environment.remove_global("debug");
     filters::add(&mut environment, html);
     own::add(&mut environment);
+    if html {
+        cells::add(&mut environment);
+    }
     environment
 }
 
