@@ -31,6 +31,9 @@ use crate::web::studio::{Events, Samples, Spool, Stored};
 /// How often finished mails older than `retention` are removed.
 const SWEEP: Duration = Duration::from_secs(3600);
 
+/// How long a single pass takes things in before it begins to send.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// A server to ask for facts; rows on their way lie beside the outbox.
 fn ask(api_config: &Path, database: &Path) -> std::io::Result<Live> {
     let mut folder = database.as_os_str().to_owned();
@@ -91,13 +94,34 @@ impl App {
     }
 
     /// Judges again what is due, takes what waits in the spool and on standard input, sends what is due, ends. Retries are
-    /// not waited for.
+    /// not waited for. If there is more to take than a moment's work, the first mails are sent meanwhile.
     ///
     /// # Errors
     /// When the outbox or an intake fails.
     pub async fn once(self) -> anyhow::Result<Once> {
         let config = self.config();
         postponed::flush(&self.current, &self.outbox, self.live.as_ref(), Timestamp::now()).await?;
+        let (taken, sent) = self.take_and_send(&config).await?;
+        self.sent(taken, sent).await
+    }
+
+    /// Takes what waits; if it lasts, sends meanwhile.
+    async fn take_and_send(&self, config: &Config) -> anyhow::Result<(spool::Summary, Summary)> {
+        let mut taking = std::pin::pin!(self.take(config));
+        tokio::select! {
+            taken = &mut taking => return Ok((taken?, Summary::default())),
+            () = tokio::time::sleep(MOMENT) => {}
+        }
+        let (stop, stops) = watch::channel(false);
+        let sending = tokio::spawn(self.send(config, Until::Stopped(stops)));
+        let taken = taking.await;
+        stop.send_replace(true);
+        let sent = sending.await.context("delivery broke down, which is a bug worth reporting")?;
+        Ok((taken?, sent?))
+    }
+
+    /// Takes what waits.
+    async fn take(&self, config: &Config) -> anyhow::Result<spool::Summary> {
         let mut taken = match &config.spool {
             Some(spool) => {
                 spool::run(spool, &config.limits, self.pipeline(), Mode::Once).await.context("intake.spool")?
@@ -112,7 +136,15 @@ impl App {
             let counts = velociraptor::run(server, &config.limits, self.pipeline(), state, Mode::Once).await;
             taken.lines.add(counts.context("velociraptor")?);
         }
-        self.sent(taken).await
+        Ok(taken)
+    }
+
+    fn send(
+        &self,
+        config: &Config,
+        until: Until,
+    ) -> impl Future<Output = Result<Summary, OutboxError>> + Send + 'static {
+        delivery::run(self.outbox.clone(), Arc::new(config.transport.clone()), config.retry.clone(), until)
     }
 
     /// Sends what is due, also what was handed to [`App::pipeline`] before, as [`App::once`] does; takes nothing.
@@ -121,24 +153,21 @@ impl App {
     /// When the outbox fails.
     pub async fn drain(self, lines: Counts) -> anyhow::Result<Once> {
         postponed::flush(&self.current, &self.outbox, self.live.as_ref(), Timestamp::now()).await?;
-        self.sent(spool::Summary { lines, ..spool::Summary::default() }).await
+        self.sent(spool::Summary { lines, ..spool::Summary::default() }, Summary::default()).await
     }
 
-    async fn sent(self, taken: spool::Summary) -> anyhow::Result<Once> {
-        let config = self.config();
+    /// Sends the rest; `sent` is what was sent before.
+    async fn sent(self, taken: spool::Summary, mut sent: Summary) -> anyhow::Result<Once> {
         digests::flush(&self.current, &self.outbox, Timestamp::now(), true).await?;
-        let sent = delivery::run(
-            self.outbox.clone(),
-            Arc::new(config.transport.clone()),
-            config.retry.clone(),
-            Until::Drained,
-        )
-        .await?;
+        sent.add(self.send(&self.config(), Until::Drained).await?);
         if let Some(publisher) = self.publisher(&velociraptor::State::default()) {
             publisher.once().await?;
         }
         self.outbox.sweep(Timestamp::now()).await?;
         let census = self.outbox.census().await?;
+        // What was deferred at first may have been sent since.
+        sent.deferred = sent.deferred.min(census.deferred);
+        sent.held = sent.held.min(census.held);
         self.outbox.close().await;
         Ok(Once { taken, sent, waiting: census.deferred + census.held + census.postponed })
     }

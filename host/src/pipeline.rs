@@ -3,10 +3,8 @@
 mod ground;
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +19,7 @@ use crate::event::{self, EventKey, FlowCompletion};
 use crate::facts::RowReader;
 use crate::facts::live::{Gathered as Facts, Lack, Live, Request, Standing};
 use crate::fault;
-use crate::intake::{Accept, Batch, Fate, Line};
+use crate::intake::{Accept, Batch, Boxed, Fate, Line, Prepared};
 use crate::judge::{self, Postponed};
 use crate::meter::Step;
 use crate::outbox::{
@@ -75,7 +73,7 @@ impl Pipeline {
         Self { live, ..self }
     }
 
-    async fn take(&self, batch: Batch) -> Result<Vec<Fate>, OutboxError> {
+    async fn judged(&self, batch: Batch) -> Result<Prepared<'_>, OutboxError> {
         self.outbox.check_space()?;
         let (now, meter) = (Timestamp::now(), self.outbox.meter());
         let snapshot = self.current.load_full();
@@ -98,6 +96,7 @@ impl Pipeline {
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
         let known = if keys.is_empty() { HashSet::new() } else { self.outbox.known(&keys).await? };
         let fates: Vec<Option<Fate>> = examined.iter().map(Examined::fate).collect();
+        let rejected = examined.iter().map(Examined::reason).collect();
 
         let known = Arc::new(known);
         let rows = RowReader::new(folder);
@@ -125,18 +124,21 @@ impl Pipeline {
             accepted.extend(judged.into_iter().map(|content| Accepted { source: source.clone(), content }));
         }
 
-        let receipts = self.outbox.accept(accepted, position, now).await?;
-        fault::point("before_ack");
-        let mut receipts = receipts.into_iter();
-        Ok(fates
-            .into_iter()
-            .map(|fate| match (receipts.next(), fate) {
-                (_, Some(rejected)) => rejected,
-                (Some(Receipt::Stored) | None, None) => Fate::Stored,
-                (Some(Receipt::Duplicate), None) => Fate::Duplicate,
-                (Some(Receipt::Conflict), None) => Fate::Conflict,
-            })
-            .collect())
+        let store = Box::pin(async move {
+            let receipts = self.outbox.accept(accepted, position, now).await?;
+            fault::point("before_ack");
+            let mut receipts = receipts.into_iter();
+            Ok(fates
+                .into_iter()
+                .map(|fate| match (receipts.next(), fate) {
+                    (_, Some(rejected)) => rejected,
+                    (Some(Receipt::Stored) | None, None) => Fate::Stored,
+                    (Some(Receipt::Duplicate), None) => Fate::Duplicate,
+                    (Some(Receipt::Conflict), None) => Fate::Conflict,
+                })
+                .collect())
+        });
+        Ok(Prepared { rejected, store })
     }
 
     /// What each event of a group lacks, a few of them at a time.
@@ -184,19 +186,19 @@ pub(crate) async fn gathered(
 }
 
 impl Accept for Pipeline {
-    fn accept(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Result<Vec<Fate>, OutboxError>> + Send + '_>> {
-        Box::pin(self.take(batch))
+    fn prepare(&self, batch: Batch) -> Boxed<'_, Prepared<'_>> {
+        Box::pin(self.judged(batch))
     }
 
     fn examine(&self, line: &[u8]) -> Result<(), String> {
         event::read(line, &self.current.load().config.limits).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    fn position(&self, source: String) -> Pin<Box<dyn Future<Output = Result<u64, OutboxError>> + Send + '_>> {
+    fn position(&self, source: String) -> Boxed<'_, u64> {
         Box::pin(async move { self.outbox.position(&source).await })
     }
 
-    fn forget(&self, source: String) -> Pin<Box<dyn Future<Output = Result<(), OutboxError>> + Send + '_>> {
+    fn forget(&self, source: String) -> Boxed<'_, ()> {
         Box::pin(async move { self.outbox.forget_position(&source).await })
     }
 
@@ -213,12 +215,17 @@ impl Examined {
         }
     }
 
-    /// The fate of a rejected line; an event's is the outbox's to tell.
-    fn fate(&self) -> Option<Fate> {
+    /// Why a rejected line is no event.
+    fn reason(&self) -> Option<String> {
         match self {
             Self::Event { .. } => None,
-            Self::Rejected { reason, .. } => Some(Fate::Rejected(reason.clone())),
+            Self::Rejected { reason, .. } => Some(reason.clone()),
         }
+    }
+
+    /// The fate of a rejected line; an event's is the outbox's to tell.
+    fn fate(&self) -> Option<Fate> {
+        self.reason().map(Fate::Rejected)
     }
 }
 

@@ -50,6 +50,14 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Adds another run's.
+    pub fn add(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.deferred += other.deferred;
+        self.failed += other.failed;
+        self.held += other.held;
+    }
+
     /// Counts what became of a recipient, and logs it in one line. A released one has met no server: nothing to tell.
     fn record(&mut self, message_id: &str, recipient: &str, outcome: &Attempt) {
         let (message_id, recipient) = (Visible(message_id).to_string(), Visible(recipient).to_string());

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// Bounds on one line of JSON, from whatever intake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineLimits {
@@ -130,7 +132,7 @@ fn scan(line: &[u8], limits: &LineLimits) -> Result<Vec<usize>, LineError> {
 fn string_end(line: &[u8], mut at: usize, lone: &mut Vec<usize>) -> usize {
     loop {
         let Some(rest) = line.get(at..) else { return line.len() };
-        let Some(plain) = find_quote_or_backslash(rest) else { return line.len() };
+        let Some(plain) = memchr2(b'"', b'\\', rest) else { return line.len() };
         at += plain;
         match rest.get(plain) {
             Some(b'\\') => at += escape_length(line, at, lone),
@@ -156,27 +158,6 @@ fn escape_length(line: &[u8], at: usize, lone: &mut Vec<usize>) -> usize {
 fn code_unit(line: &[u8], at: usize) -> Option<u32> {
     let digits = line.get(at..at + ESCAPE)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit, &digit| Some(unit * 16 + char::from(digit).to_digit(16)?))
-}
-
-/// Eight bytes at a time: most of an event is the inside of strings.
-fn find_quote_or_backslash(bytes: &[u8]) -> Option<usize> {
-    let stops = |byte: &u8| matches!(byte, b'"' | b'\\');
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word_bits = u64::from_le_bytes(*word);
-        if has_byte(word_bits, b'"') || has_byte(word_bits, b'\\') {
-            return word.iter().position(stops).map(|position| index * 8 + position);
-        }
-    }
-    tail.iter().position(stops).map(|position| words.len() * 8 + position)
-}
-
-/// Whether one of the eight bytes equals `byte` (the classic zero-byte test).
-const fn has_byte(word: u64, byte: u8) -> bool {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let difference = word ^ (LOW * byte as u64);
-    difference.wrapping_sub(LOW) & !difference & HIGH != 0
 }
 
 #[cfg(test)]

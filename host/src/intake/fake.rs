@@ -1,20 +1,15 @@
 //! An [`Accept`] in memory, for the tests of the intakes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::{Accept, Batch, Fate};
+use super::{Accept, Batch, Boxed, Fate, Prepared};
 use crate::outbox::OutboxError;
-
-/// A flow whose event passes the examination and is rejected all the same.
-pub(crate) const LATE: &str = "F.late";
 
 /// Remembers what it took.
 #[derive(Debug, Default)]
@@ -94,9 +89,7 @@ impl Fake {
                 Ok(bytes) => {
                     let length = bytes.len() as u64;
                     let text = self.examine(&bytes).map(|()| String::from_utf8(bytes).unwrap());
-                    // Not what `examine` said: a configuration may change between the two.
-                    let late = |text: &String| if flow(text) == LATE { Err("too late".to_owned()) } else { Ok(()) };
-                    (text.and_then(|text| late(&text).map(|()| text)), length)
+                    (text, length)
                 }
                 Err(refused) => (Err(refused.reason), refused.length),
             };
@@ -142,8 +135,13 @@ fn flow(line: &str) -> String {
 }
 
 impl Accept for Fake {
-    fn accept(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Result<Vec<Fate>, OutboxError>> + Send + '_>> {
-        Box::pin(async move {
+    fn prepare(&self, batch: Batch) -> Boxed<'_, Prepared<'_>> {
+        let rejected = batch.lines.iter().map(|line| match &line.content {
+            Ok(bytes) => self.examine(bytes).err(),
+            Err(refused) => Some(refused.reason.clone()),
+        });
+        let rejected = rejected.collect();
+        let store = Box::pin(async move {
             self.check()?;
             let number = self.batches.fetch_add(1, Ordering::SeqCst) + 1;
             let hang = self.hang.lock().unwrap().take_if(|(at, _)| *at == number);
@@ -157,7 +155,8 @@ impl Accept for Fake {
             // As with a real one, the answer does not come at once.
             tokio::task::yield_now().await;
             Ok(self.take(batch))
-        })
+        });
+        Box::pin(async move { Ok(Prepared { rejected, store }) })
     }
 
     fn examine(&self, line: &[u8]) -> Result<(), String> {
@@ -168,11 +167,11 @@ impl Accept for Fake {
         if value["FlowId"].is_string() { Ok(()) } else { Err("`FlowId` is missing".into()) }
     }
 
-    fn position(&self, source: String) -> Pin<Box<dyn Future<Output = Result<u64, OutboxError>> + Send + '_>> {
+    fn position(&self, source: String) -> Boxed<'_, u64> {
         Box::pin(async move { Ok(self.store().positions.get(&source).copied().unwrap_or_default()) })
     }
 
-    fn forget(&self, source: String) -> Pin<Box<dyn Future<Output = Result<(), OutboxError>> + Send + '_>> {
+    fn forget(&self, source: String) -> Boxed<'_, ()> {
         Box::pin(async move {
             self.store().positions.remove(&source);
             Ok(())

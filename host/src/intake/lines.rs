@@ -105,7 +105,7 @@ impl Splitter {
                 self.append(BOM.get(..seen).unwrap_or_default());
             }
         }
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
             self.append(line);
             self.offset += 1;

@@ -143,27 +143,43 @@ impl Mode {
     }
 }
 
-/// Takes lines; answers after they are on disk, one fate for each line in order.
+/// What is done when it is polled, and may be dropped at any point.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, OutboxError>> + Send + 'a>>;
+
+/// A batch that has been judged and is not stored yet.
+pub struct Prepared<'a> {
+    /// For each line, in order, why it is no event, if it is none. An intake that sets lines aside writes them to disk
+    /// before they are stored as rejected, so that a crash between loses nothing.
+    pub rejected: Vec<Option<String>>,
+    /// Stores the batch, all of it or (on error) nothing; answers after it is on disk, one fate for each line in order.
+    /// Nothing is stored before it is polled.
+    pub store: Boxed<'a, Vec<Fate>>,
+}
+
+/// Takes lines: judges them, then stores them.
 ///
 /// A caller may drop a future at any point: what was on its way to the disk may then be stored or not, as a whole, and
 /// its lines are handed in again later.
 pub trait Accept: Send + Sync + 'static {
-    /// Takes a batch, all of it or (on error) nothing.
-    fn accept(&self, batch: Batch) -> Pin<Box<dyn Future<Output = Result<Vec<Fate>, OutboxError>> + Send + '_>>;
+    /// Judges a batch. The next one may be judged while this one is stored; they must be stored in order.
+    fn prepare(&self, batch: Batch) -> Boxed<'_, Prepared<'_>>;
 
-    /// Why a line will be rejected, if it will: the check that [`Accept::accept`] makes first. An intake that sets
-    /// lines aside writes them to disk before their rejection is recorded, so that a crash between loses nothing.
-    /// It may be called where blocking is allowed and from several threads.
+    /// Judges a batch and stores it.
+    fn accept(&self, batch: Batch) -> Boxed<'_, Vec<Fate>> {
+        Box::pin(async move { self.prepare(batch).await?.store.await })
+    }
+
+    /// Why a line is no event, if it is none. It may be called where blocking is allowed and from several threads.
     ///
     /// # Errors
     /// The reason.
     fn examine(&self, line: &[u8]) -> Result<(), String>;
 
     /// Where a source stands; 0 if it is new.
-    fn position(&self, source: String) -> Pin<Box<dyn Future<Output = Result<u64, OutboxError>> + Send + '_>>;
+    fn position(&self, source: String) -> Boxed<'_, u64>;
 
     /// A source is gone for ever.
-    fn forget(&self, source: String) -> Pin<Box<dyn Future<Output = Result<(), OutboxError>> + Send + '_>>;
+    fn forget(&self, source: String) -> Boxed<'_, ()>;
 
     /// Whether there is room for more.
     ///

@@ -36,6 +36,11 @@ pub(super) fn priority(rank: i64) -> Priority {
     Priority::ALL.into_iter().find(|priority| *priority as i64 == rank).unwrap_or_default()
 }
 
+/// A stored number that is never below zero, and far from the end.
+pub(super) fn number(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(if stored < 0 { 0 } else { u32::MAX })
+}
+
 /// Row ids as a JSON array, for `json_each`: one statement for any number of rows.
 pub(super) fn ids(all: impl IntoIterator<Item = i64>) -> String {
     let mut text = String::from("[");

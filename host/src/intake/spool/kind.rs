@@ -7,8 +7,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::LazyLock;
 
 use indexmap::IndexMap;
+use memchr::memmem;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -94,8 +96,8 @@ pub(super) fn is_bulk(reader: impl Read, limit: u64, few: usize) -> io::Result<b
 
 /// A quick no before the line is parsed.
 fn names_a_file(line: &[u8]) -> bool {
-    const KEY: &[u8] = b"\"file\"";
-    line.windows(KEY.len()).any(|window| window == KEY)
+    static KEY: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"file\""));
+    KEY.find(line).is_some()
 }
 
 /// The first level of a line's object; as far as it goes, if the line is torn.

@@ -10,7 +10,7 @@ use super::aside::{self, Bad, Content};
 use super::folders::{self, Claim, Folders, Node, NodeKind};
 use super::kind::{self, Kind};
 use crate::intake::lines::{Lines, Start};
-use crate::intake::{Accept, BATCH_BYTES, BATCH_LINES, Fate, Line};
+use crate::intake::{Accept, BATCH_BYTES, BATCH_LINES, Line, Refused};
 
 /// Bytes of the largest file that is read. A sparse file of any size costs its maker nothing.
 const LARGEST: u64 = 4 * 1024 * 1024 * 1024;
@@ -27,7 +27,7 @@ pub(super) struct Reading {
     claim: Claim,
     file: Arc<File>,
     limit: u64,
-    /// Where the lines begin that nobody has accepted yet.
+    /// Where the lines begin that are not stored yet.
     at: Start,
     lines: Option<Lines<Arc<File>>>,
     /// Result files that its events name.
@@ -62,8 +62,18 @@ pub(super) struct Part {
     /// Where the file stands after them.
     pub(super) next: u64,
     after: Start,
-    /// Of each line: its number, offset and length, and whether it is set aside already.
-    places: Vec<(u64, u64, u64, bool)>,
+    places: Vec<Place>,
+}
+
+/// What is kept of a line that was handed over.
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    offset: u64,
+    /// Its length; or what is known of one that is too long to be kept.
+    length: Result<usize, Refused>,
+    /// Result files that it names.
+    names: Vec<String>,
 }
 
 /// How a claimed file comes to be opened.
@@ -147,8 +157,8 @@ impl Reading {
         }
     }
 
-    /// The next lines, the bad ones among them already set aside. `None`: there are no more.
-    pub(super) fn next_part(&mut self, folders: &Folders, accept: &dyn Accept) -> io::Result<Option<Part>> {
+    /// The next lines. `None`: there are no more.
+    pub(super) fn next_part(&mut self) -> io::Result<Option<Part>> {
         let lines = match &mut self.lines {
             Some(lines) => lines,
             lines => {
@@ -157,61 +167,57 @@ impl Reading {
             }
         };
         let mut part = Part { lines: Vec::new(), next: 0, after: self.at, places: Vec::new() };
-        let mut bad = Vec::new();
         let mut bytes = 0;
-        let mut names = Vec::new();
         while part.lines.len() < BATCH_LINES && bytes < BATCH_BYTES {
             let Some(found) = lines.next_line()? else { break };
-            let (length, content) = match &found.line.content {
+            let (length, names) = match &found.line.content {
                 Ok(line) => {
                     bytes += line.len();
-                    let content = match accept.examine(line) {
-                        Ok(()) => {
-                            names.extend(kind::refers_to(line));
-                            None
-                        }
-                        Err(reason) => Some((Content::Kept(line.clone()), reason)),
-                    };
-                    (line.len() as u64, content)
+                    (Ok(line.len()), kind::refers_to(line))
                 }
-                Err(refused) => {
-                    let content = Content::InFile(refused.length, refused.digest.clone());
-                    (refused.length, Some((content, refused.reason.clone())))
-                }
+                Err(refused) => (Err(refused.clone()), Vec::new()),
             };
-            part.places.push((found.number, found.line.offset, length, content.is_some()));
-            if let Some((content, reason)) = content {
-                bad.push(Bad { number: found.number, offset: found.line.offset, content, reason });
-            }
+            part.places.push(Place { number: found.number, offset: found.line.offset, length, names });
             part.after = Start { offset: found.next, lines: found.number };
             part.lines.push(found.line);
         }
-        if part.lines.is_empty() {
-            return Ok(None);
-        }
         part.next = part.after.offset;
-        aside::lines(folders, &self.claim, &self.file, &bad)?;
-        self.refers_to.extend(names);
-        Ok(Some(part))
+        Ok(Some(part).filter(|part| !part.lines.is_empty()))
     }
 
-    /// The part was accepted: go on after it. Lines that were rejected although they had passed the examination are
-    /// set aside now.
-    pub(super) fn accepted(&mut self, folders: &Folders, done: &Part, fates: &[Fate]) -> io::Result<()> {
+    /// The part was judged and is to be stored: its bad lines are set aside, the files that the good ones name are
+    /// remembered.
+    pub(super) fn judged(
+        &mut self,
+        folders: &Folders,
+        part: &mut Part,
+        rejected: Vec<Option<String>>,
+    ) -> io::Result<()> {
         let mut bad = Vec::new();
-        for ((number, offset, length, aside), fate) in done.places.iter().copied().zip(fates) {
-            if let (false, Fate::Rejected(reason)) = (aside, fate) {
-                let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-                self.file.read_exact_at(&mut bytes, offset)?;
-                bad.push(Bad { number, offset, content: Content::Kept(bytes), reason: reason.clone() });
-            }
+        for (place, rejected) in part.places.iter_mut().zip(rejected) {
+            let Some(reason) = rejected else {
+                self.refers_to.extend(std::mem::take(&mut place.names));
+                continue;
+            };
+            let content = match &place.length {
+                Ok(length) => {
+                    let mut line = vec![0; *length];
+                    self.file.read_exact_at(&mut line, place.offset)?;
+                    Content::Kept(line)
+                }
+                Err(refused) => Content::InFile(refused.length, refused.digest.clone()),
+            };
+            bad.push(Bad { number: place.number, offset: place.offset, content, reason });
         }
-        aside::lines(folders, &self.claim, &self.file, &bad)?;
-        self.at = done.after;
-        Ok(())
+        aside::lines(folders, &self.claim, &self.file, &bad)
     }
 
-    /// The part was not accepted: the next one is the same again.
+    /// The part is stored: go on after it.
+    pub(super) fn stored(&mut self, done: &Part) {
+        self.at = done.after;
+    }
+
+    /// A part was not stored: the next one is that part again.
     pub(super) fn rewind(&mut self) {
         self.lines = None;
     }

@@ -11,7 +11,7 @@ use super::reading::{self, Opened, Part, Purpose, Reading, Whole};
 use super::survey::Task;
 use super::{End, Held, Spool, SpoolError, Work, aside, blocking};
 use crate::fault;
-use crate::intake::{Batch, Counts, Fate, Line, Mode, Refused};
+use crate::intake::{Batch, Boxed, Counts, Fate, Line, Mode, Prepared, Refused};
 use crate::outbox::{OutboxError, Position};
 
 /// Between attempts when there is no room.
@@ -69,47 +69,41 @@ impl Spool {
                 },
             }
         };
+        // While one part is stored, the next one is read and judged.
+        let mut judged: Option<Judged<'_>> = None;
         loop {
-            if self.mode.is_stopped() {
-                return Ok(End::Stopped(counts));
-            }
-            let (folders, accept) = (Arc::clone(&self.folders), Arc::clone(&self.accept));
-            let read = lent(reading, move |reading| {
-                accept.check_space().map_err(Failed::Outbox)?;
-                let part = reading.next_part(&folders, &*accept)?;
-                // At its end: unless somebody has gone on writing, all of it is read.
-                if part.is_none() && reading.has_grown()? {
-                    return Ok(reading.next_part(&folders, &*accept)?);
-                }
-                Ok(part)
-            });
+            let (stopping, last) = (self.mode.is_stopped(), judged.is_none());
+            let ahead =
+                async { if stopping { Ok((reading, Ok(None))) } else { self.ahead(&claim, reading, last).await } };
+            let (stored, ahead) = tokio::join!(stored(judged.take()), ahead);
+            let fates = stored.as_ref().and_then(|(_, fates)| fates.as_ref().ok()).into_iter().flatten();
+            fates.for_each(|fate| counts.count(fate));
             let next;
-            (reading, next) = match read.await {
-                Ok(read) => read,
+            (reading, next) = match ahead {
+                Ok(ahead) => ahead,
                 Err(error) => return Ok(End::Stuck(counts, claim, error)),
             };
-            let failed = match next {
-                Ok(None) => break,
-                Ok(Some(part)) => match self.hand_over(&claim, part).await {
-                    Ok((part, fates)) => {
-                        fates.iter().for_each(|fate| counts.count(fate));
-                        let folders = Arc::clone(&self.folders);
-                        let work = move |reading: &mut Reading| Ok(reading.accepted(&folders, &part, &fates)?);
-                        let accepted;
-                        (reading, accepted) = match lent(reading, work).await {
-                            Ok(read) => read,
-                            Err(error) => return Ok(End::Stuck(counts, claim, error)),
-                        };
-                        accepted.err()
-                    }
-                    Err(error) => Some(Failed::Outbox(error)),
-                },
-                Err(failed) => Some(failed),
+            let failed = match stored {
+                Some((part, Ok(_))) => {
+                    reading.stored(&part);
+                    None
+                }
+                Some((_, Err(error))) => Some(Failed::Outbox(error)),
+                None => None,
+            };
+            // What follows on a part that was not stored must not be stored either.
+            let failed = match (failed, next) {
+                (Some(failed), _) | (None, Err(failed)) => failed,
+                (None, Ok(None)) if stopping => return Ok(End::Stopped(counts)),
+                (None, Ok(None)) if last => break,
+                (None, Ok(next)) => {
+                    judged = next;
+                    continue;
+                }
             };
             let trouble = match failed {
-                None => continue,
-                Some(Failed::Io(error)) => self.trouble(error).await?,
-                Some(Failed::Outbox(error)) => self.room(error).await?,
+                Failed::Io(error) => self.trouble(error).await?,
+                Failed::Outbox(error) => self.room(error).await?,
             };
             match trouble {
                 Trouble::Over => reading.rewind(),
@@ -130,7 +124,28 @@ impl Spool {
         }
     }
 
-    async fn hand_over(&self, claim: &Claim, mut part: Part) -> Result<(Part, Vec<Fate>), OutboxError> {
+    /// Reads and judges the next part; its bad lines are set aside then. `last`: all that was read before is stored.
+    async fn ahead(
+        &self,
+        claim: &Claim,
+        reading: Box<Reading>,
+        last: bool,
+    ) -> io::Result<(Box<Reading>, Result<Option<Judged<'_>>, Failed>)> {
+        let accept = Arc::clone(&self.accept);
+        let read = lent(reading, move |reading| {
+            accept.check_space().map_err(Failed::Outbox)?;
+            let part = reading.next_part()?;
+            // At its end: unless somebody has gone on writing, all of it is read.
+            if part.is_none() && last && reading.has_grown()? {
+                return Ok(reading.next_part()?);
+            }
+            Ok(part)
+        });
+        let (reading, mut part) = match read.await? {
+            (reading, Ok(Some(part))) => (reading, part),
+            (reading, Ok(None)) => return Ok((reading, Ok(None))),
+            (reading, Err(failed)) => return Ok((reading, Err(failed))),
+        };
         let batch = Batch {
             source: source(&claim.name),
             folder: Some(Arc::clone(self.folders.path())),
@@ -138,10 +153,17 @@ impl Spool {
             position: Some(Position { source: claim.source(), offset: part.next }),
             keyed: false,
         };
-        fault::point("spool_before_accept");
-        let fates = self.accept.accept(batch).await?;
-        fault::point("spool_after_accept");
-        Ok((part, fates))
+        let Prepared { rejected, store } = match self.accept.prepare(batch).await {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok((reading, Err(Failed::Outbox(error)))),
+        };
+        let folders = Arc::clone(&self.folders);
+        let (reading, part) = lent(reading, move |reading| {
+            reading.judged(&folders, &mut part, rejected)?;
+            Ok(part)
+        })
+        .await?;
+        Ok((reading, part.map(|part| Some(Judged { part, store }))))
     }
 
     /// Removes a file that is done, or moves it to `done/`; then its position is forgotten.
@@ -244,6 +266,23 @@ impl Spool {
             }
         }
     }
+}
+
+/// A part that was judged.
+struct Judged<'a> {
+    part: Part,
+    store: Boxed<'a, Vec<Fate>>,
+}
+
+/// Stores a part, if there is one.
+async fn stored(judged: Option<Judged<'_>>) -> Option<(Part, Result<Vec<Fate>, OutboxError>)> {
+    let Judged { part, store } = judged?;
+    fault::point("spool_before_accept");
+    let fates = store.await;
+    if fates.is_ok() {
+        fault::point("spool_after_accept");
+    }
+    Some((part, fates))
 }
 
 /// What became of a failure.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::intake::fake::{Fake, LATE, event};
+use crate::intake::fake::{Fake, event};
 
 /// A spool and who takes its lines.
 struct Yard {
@@ -267,17 +267,6 @@ async fn bad_lines_are_on_disk_before_they_are_recorded() {
     assert!(yard.crash_at(1, false).await);
     assert!(yard.fake.store().rejected.is_empty());
     assert_eq!(yard.text("rejected/a.line-2.jsonl"), "bad");
-}
-
-#[tokio::test]
-async fn a_line_that_is_rejected_against_expectation_is_set_aside_too() {
-    let yard = Yard::new();
-    yard.put("a.jsonl", format!("{}\n\n{}\r\n{}", event("F.1"), event(LATE), event("F.2")));
-    let summary = yard.once().await;
-    assert_eq!((summary.lines.accepted, summary.lines.rejected), (2, 1));
-    assert_eq!(yard.text("rejected/a.line-3.jsonl"), event(LATE));
-    assert!(yard.text("rejected/a.line-3.reason.txt").contains("reason: too late"));
-    yard.assert_clean();
 }
 
 #[tokio::test]
