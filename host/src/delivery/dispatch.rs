@@ -21,6 +21,7 @@ use super::connect::Dial;
 use super::queue::Queue;
 use super::relay::Down;
 use super::worker::{Seated, Shared, lane, lock};
+use crate::outbox::schedule::later;
 use crate::outbox::{Attempt, Job, OutboxError, Wanted};
 use crate::rule::Priority;
 
@@ -195,7 +196,8 @@ impl<Q: Queue, D: Dial> Dispatcher<Q, D> {
             let mut verdicts = verdicts.into_iter();
             job.recipients.retain(|to| match verdicts.next() {
                 Some(Err(full)) => {
-                    waits.push((to.id, Attempt::Waits(today + full.until.saturating_duration_since(now), full.reason)));
+                    let until = later(today, full.until.saturating_duration_since(now));
+                    waits.push((to.id, Attempt::Waits(until, full.reason)));
                     false
                 }
                 _ => true,
@@ -229,19 +231,29 @@ impl<Q: Queue, D: Dial> Dispatcher<Q, D> {
     async fn next_look(&self, down: Option<&Down>, claimed: Claimed) -> Result<Instant, OutboxError> {
         let now = Instant::now();
         let mut until = now + LOOK;
+        let (waiting, critical) = {
+            let ready = lock(&self.shared.ready);
+            (ready.len() > 0, ready.count(Priority::Critical) > 0)
+        };
         if let Some(down) = down.filter(|down| down.next > now) {
             until = until.min(down.next);
-        } else if claimed.mails == 0
-            && self.has_room(down)
-            && let Some(due) = self.shared.queue.next_due().await?
-        {
-            let wait = Duration::try_from(due.duration_since(self.shared.queue.now())).unwrap_or_default();
-            until = until.min(now + if wait.is_zero() { PAUSE } else { wait });
+        } else if claimed.mails == 0 && self.has_room(down) {
+            let wait = if waiting {
+                PAUSE
+            } else if let Some(due) = self.shared.queue.next_due().await? {
+                let wait = Duration::try_from(due.duration_since(self.shared.queue.now())).unwrap_or_default();
+                if wait.is_zero() { PAUSE } else { wait }
+            } else {
+                LOOK
+            };
+            until = until.min(now + wait);
         }
-        if self.has_room(down)
-            && let Some(next) = self.shared.relay.next(now).filter(|_| lock(&self.shared.ready).len() > 0)
-        {
-            until = until.min(next);
+        if waiting && self.has_room(down) {
+            self.shared.relay.next(now).iter().for_each(|next| until = until.min(*next));
+        }
+        // One that was stored right after the last glance.
+        if waiting && !critical && down.is_none() && self.shared.config.reserve {
+            until = until.min(self.glanced + PAUSE);
         }
         if let Some(oldest) = self.parked.iter().map(|(_, since)| *since).min() {
             until = until.min(oldest + PARK);
