@@ -122,8 +122,8 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
             measure(self.queue.meter(), job, outcome, now);
             let address = job.recipients.iter().find(|to| to.id == *id).map_or("", |to| to.address.as_str());
             if let Attempt::Released(at) | Attempt::Waits(at, _) = outcome {
-                // What keeps its place comes again in the same drain.
-                summary.deferred += u64::from(self.drain.is_some_and(|drain| *at > drain));
+                // What keeps its place comes again at once, or in the same drain.
+                summary.deferred += u64::from(*at > self.drain.unwrap_or(now));
                 let (message_id, recipient) = (Visible(&job.message_id).to_string(), Visible(address).to_string());
                 tracing::debug!(message_id, recipient, reason = why, "stays queued");
             } else {

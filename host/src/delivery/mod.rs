@@ -41,7 +41,7 @@ use crate::text::Visible;
 pub struct Summary {
     /// Recipients delivered to.
     pub delivered: u64,
-    /// Recipients to be tried again later.
+    /// Recipients to be tried again later, each time that it was so.
     pub deferred: u64,
     /// Recipients that never will be.
     pub failed: u64,

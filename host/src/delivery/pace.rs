@@ -2,8 +2,9 @@
 //!
 //! What the configuration allows is spread over its time, with a tenth of it at once, so that in no span of that time there
 //! is more: who comes in between, waits for one mail and not for a minute. A server that says that it gets too much is left
-//! alone for a moment, and then gets half of what it has got before. From there its share grows by a tenth of where the
-//! trouble began with every [`RAISE_AFTER`] mails that it takes. When nothing had to wait for [`FORGET`], it is forgotten.
+//! alone for a moment, and then gets half of what it has got in the minute before. From there its share grows by a tenth of
+//! where the trouble began with every [`RAISE_AFTER`] mails that it takes; and once it is there without trouble, it doubles
+//! every [`DOUBLE`]: it may have been something else. When nothing had to wait for [`FORGET`], it is forgotten.
 
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(32);
 const CALM: Duration = Duration::from_secs(10);
 /// A learned rate that has made nobody wait for so long is forgotten.
 const FORGET: Duration = Duration::from_secs(600);
+/// In which time a share grows to its double that is no trouble any more.
+const DOUBLE: Duration = Duration::from_secs(10);
 /// The least that is learned, a mail in six seconds: what a server has taken in a quiet time says little of what it bears.
 const LEAST: f64 = 1.0 / 6.0;
 /// Seconds over which it is measured what a server takes.
@@ -62,6 +65,8 @@ struct Learned {
     /// Where the trouble began.
     ceiling: f64,
     taken: u32,
+    /// Since when the share has been as it is.
+    since: Instant,
     /// When a mail had to wait for it.
     waited: Instant,
 }
@@ -162,6 +167,14 @@ impl Pace {
         if self.learned.as_ref().is_some_and(|learned| now.saturating_duration_since(learned.waited) >= FORGET) {
             self.learned = None;
         }
+        if let Some(learned) = &mut self.learned {
+            if learned.rate < learned.ceiling {
+                learned.since = now;
+            } else if now.saturating_duration_since(learned.since) >= DOUBLE {
+                learned.rate *= 2.0;
+                learned.since = now;
+            }
+        }
         self.spend(now);
         true
     }
@@ -185,8 +198,8 @@ impl Pace {
         self.pause = self.pause.filter(|pause| pause.end > now);
         if let Some(learned) = &mut self.learned {
             learned.taken += 1;
-            if learned.taken.is_multiple_of(RAISE_AFTER) {
-                learned.rate += learned.ceiling.max(learned.rate) / 10.0;
+            if learned.taken.is_multiple_of(RAISE_AFTER) && learned.rate < learned.ceiling {
+                learned.rate += learned.ceiling / 10.0;
             }
         }
     }
@@ -208,10 +221,11 @@ impl Pace {
             return Slowed::Longer;
         }
         self.took = false;
-        let had = self.learned.as_ref().map_or_else(|| self.taken.rate(now), |learned| learned.rate);
+        let taken = self.taken.rate(now);
+        let had = self.learned.as_ref().map_or(taken, |learned| learned.rate.min(taken.max(LEAST)));
         if had > 0.0 {
             let rate = (had / 2.0).max(LEAST);
-            self.learned = Some(Learned { rate, ceiling: had, taken: 0, waited: now });
+            self.learned = Some(Learned { rate, ceiling: had, taken: 0, since: now, waited: now });
             self.spent = self.spent.filter(|spent| *spent > now);
         }
         Slowed::Halved
@@ -309,9 +323,15 @@ mod tests {
         assert_eq!(pace.rate(), Some(0.5));
         (0..RAISE_AFTER).for_each(|_| pace.taken(start + PAUSE));
         assert_eq!(pace.rate(), Some(0.6));
+        // Up to where the trouble was, and from there faster.
         (0..RAISE_AFTER * 10).for_each(|_| pace.taken(start + PAUSE));
-        assert!(pace.rate().unwrap() > 1.5);
-        assert!(pace.take(start + PAUSE + FORGET));
+        let there = pace.rate().unwrap();
+        assert!((1.0..1.2).contains(&there), "{there}");
+        let mut now = start + PAUSE + DOUBLE;
+        assert!(pace.take(now));
+        assert!((pace.rate().unwrap() - 2.0 * there).abs() < 1e-9);
+        now += FORGET;
+        assert!(pace.take(now));
         assert_eq!(pace.rate(), None);
     }
 
