@@ -49,7 +49,8 @@ fn is_clean(c: char) -> bool {
 /// What is clean already is not copied.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_clean) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+    if text.bytes().all(plain) || text.chars().all(is_clean) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

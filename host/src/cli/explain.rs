@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::events::Heard;
 use super::facts::Server;
 use super::progress::Progress;
 use super::source::Source;
@@ -59,6 +60,22 @@ pub fn run(args: ExplainArgs) -> anyhow::Result<Exit> {
     let mut work = Work::new(&snapshot.config.rules, snapshot.composer(), args.json, output::stdout());
     args.source.note_rows(rules.iter().any(|rule| !rule.filters.is_empty()));
     let (outbox, limits) = (&snapshot.config.outbox.path, &snapshot.config.limits);
+    if server.is_none() && !args.source.is_stored() {
+        let judge = work.judge;
+        let answer = |heard: Heard| match &heard.event {
+            Ok(event) => Ok(judge.answer(event, &heard.rows, &[])),
+            Err(reason) => Err((heard.place(), reason.to_string())),
+        };
+        events::answers(&args.source.events, limits, &progress, answer, |answer| match answer {
+            Ok(answer) => work.put(&answer).context("standard output"),
+            Err((place, reason)) => {
+                work.refuse(&place, &reason);
+                Ok(())
+            }
+        })?;
+        drop(progress);
+        return work.finish();
+    }
     args.source.each(outbox, limits, &progress, |met| match met.event {
         Ok(event) => match &server {
             None => work.answer(&event, &met.rows).context("standard output"),
@@ -106,11 +123,63 @@ struct Answer<'a> {
     notes: &'a [PluginNote],
 }
 
-/// Judges and answers.
-pub(super) struct Work<'a, W> {
+/// Judges: what each rule says of an event.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
     pub(super) rules: &'a [Rule],
     composer: Composer<'a>,
     json: bool,
+}
+
+impl Judge<'_> {
+    /// An event with what a server has added to it; `standing` says what each rule can do with that.
+    fn answer(&self, event: &FlowCompletion, rows: &RowReader, standing: &[Standing]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(2048);
+        let key = event.key.to_string();
+        // Writing to memory does not fail.
+        if !self.json {
+            let _ = writeln!(out, "{}", Visible(&key));
+        }
+        for (at, rule) in self.rules.iter().enumerate() {
+            let (decision, subject) = self.decide(rule, event, rows, standing.get(at));
+            if self.json {
+                let answer = Answer {
+                    event: &key,
+                    rule: &rule.name,
+                    decision: decision.decision,
+                    reason: &decision.reason,
+                    trace: &decision.trace,
+                    recipients: &decision.recipients,
+                    subject: subject.as_deref(),
+                    notes: &decision.notes,
+                };
+                let _ = serde_json::to_writer(&mut out, &answer);
+                out.push(b'\n');
+            } else {
+                let _ = write_text(&mut out, &rule.name, &decision, subject.as_deref());
+            }
+        }
+        out
+    }
+
+    /// The decision, and the subject of the mail that is due.
+    pub(super) fn decide(
+        &self,
+        rule: &Rule,
+        event: &FlowCompletion,
+        rows: &RowReader,
+        standing: Option<&Standing>,
+    ) -> (Decision, Option<String>) {
+        if standing == Some(&Standing::NoRecord) {
+            return (no_record(), None);
+        }
+        simulate::decide(&self.composer, rule, event, rows, Timestamp::now())
+    }
+}
+
+/// Judges and answers.
+pub(super) struct Work<'a, W> {
+    pub(super) judge: Judge<'a>,
     pub(super) out: W,
     events: u64,
     bad: u64,
@@ -119,7 +188,7 @@ pub(super) struct Work<'a, W> {
 impl<'a, W: Write> Work<'a, W> {
     /// Begins with nothing heard.
     pub(super) fn new(rules: &'a [Rule], composer: Composer<'a>, json: bool, out: W) -> Self {
-        Self { rules, composer, json, out, events: 0, bad: 0 }
+        Self { judge: Judge { rules, composer, json }, out, events: 0, bad: 0 }
     }
 
     /// A line that is no event.
@@ -140,46 +209,16 @@ impl<'a, W: Write> Work<'a, W> {
         rows: &RowReader,
         standing: &[Standing],
     ) -> io::Result<()> {
-        self.events += 1;
-        let key = event.key.to_string();
-        if !self.json {
-            let gap = if self.events == 1 { "" } else { "\n" };
-            writeln!(self.out, "{gap}{}", Visible(&key))?;
-        }
-        for (at, rule) in self.rules.iter().enumerate() {
-            let (decision, subject) = self.decide(rule, event, rows, standing.get(at));
-            if self.json {
-                let answer = Answer {
-                    event: &key,
-                    rule: &rule.name,
-                    decision: decision.decision,
-                    reason: &decision.reason,
-                    trace: &decision.trace,
-                    recipients: &decision.recipients,
-                    subject: subject.as_deref(),
-                    notes: &decision.notes,
-                };
-                serde_json::to_writer(&mut self.out, &answer)?;
-                self.out.write_all(b"\n")?;
-            } else {
-                write_text(&mut self.out, &rule.name, &decision, subject.as_deref())?;
-            }
-        }
-        Ok(())
+        let answer = self.judge.answer(event, rows, standing);
+        self.put(&answer)
     }
 
-    /// The decision, and the subject of the mail that is due.
-    pub(super) fn decide(
-        &self,
-        rule: &Rule,
-        event: &FlowCompletion,
-        rows: &RowReader,
-        standing: Option<&Standing>,
-    ) -> (Decision, Option<String>) {
-        if standing == Some(&Standing::NoRecord) {
-            return (no_record(), None);
+    fn put(&mut self, answer: &[u8]) -> io::Result<()> {
+        self.events += 1;
+        if !self.judge.json && self.events > 1 {
+            self.out.write_all(b"\n")?;
         }
-        simulate::decide(&self.composer, rule, event, rows, Timestamp::now())
+        self.out.write_all(answer)
     }
 
     /// Whether every line was an event.

@@ -123,10 +123,10 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
         incomplete: false,
     };
     let progress = Progress::start("events rendered", args.out.is_none() && io::stdout().is_terminal());
-    events::each(&args.events, &snapshot.config.limits, &progress, |heard| match heard.event {
+    events::each(&args.events, &snapshot.config.limits, &progress, |heard| match &heard.event {
         Ok(event) => work.complete(&event, &heard.rows),
         Err(error) => {
-            output::note(format_args!("{}: {}", heard.place, Visible(&error.to_string())));
+            output::note(format_args!("{}: {}", heard.place(), Visible(&error.to_string())));
             work.incomplete = true;
             Ok(())
         }

@@ -293,8 +293,8 @@ struct Told {
 impl Told {
     fn judge<W: Write>(&mut self, work: &Work<'_, W>, event: &FlowCompletion, facts: &Gathered) {
         let mut mailed = false;
-        for (rule, standing) in work.rules.iter().zip(&facts.standing) {
-            let (decision, subject) = work.decide(rule, event, &facts.rows, Some(standing));
+        for (rule, standing) in work.judge.rules.iter().zip(&facts.standing) {
+            let (decision, subject) = work.judge.decide(rule, event, &facts.rows, Some(standing));
             let (word, what) = match decision.decision {
                 Verdict::Skip => continue,
                 Verdict::Notify => ("notify", subject.unwrap_or_default()),

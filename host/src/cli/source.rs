@@ -66,8 +66,8 @@ impl Source {
     ) -> anyhow::Result<()> {
         if !self.is_stored() {
             return events::each(&self.events, limits, progress, |heard| {
-                let event = heard.event.map_err(|error| error.to_string());
-                take(Met { place: heard.place, event, rows: heard.rows })
+                let place = heard.place();
+                take(Met { place, event: heard.event.map_err(|error| error.to_string()), rows: heard.rows })
             });
         }
         let done = progress.counter();

@@ -55,6 +55,51 @@ pub(super) fn view(
     view
 }
 
+/// The fields that [`head`] fills; only what no rule and no row decides.
+pub(super) const HEAD: &[&str] = &[
+    "subject",
+    "outcome",
+    "title",
+    "summary",
+    "host",
+    "fqdn",
+    "client_id",
+    "flow_id",
+    "org_id",
+    "creator",
+    "urgent",
+    "new_client",
+    "error",
+    "artifacts",
+    "rows",
+    "files",
+    "size",
+    "bytes",
+    "duration",
+    "duration_ns",
+    "finished",
+    "finished_at",
+    "created_at",
+    "started_at",
+    "written_at",
+    "language",
+    "hunt",
+    "client_url",
+    "flow_url",
+];
+
+/// The head of the view alone, for a subject that names nothing else.
+pub(super) fn head(
+    locale: &Locale,
+    root: Option<Root<'_>>,
+    rule: &Rule,
+    event: &FlowCompletion,
+    now: Timestamp,
+) -> View {
+    let links = root.map(|root| Links::new(root, &event.key.org_id));
+    Build { locale, links, rule, event, now }.head()
+}
+
 /// The view of a mail that could not be written: what the event is, whose it is, and nothing that could be in the way.
 pub(super) fn bare(
     locale: &Locale,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::attachments::distinct;
 use super::locale::Locale;
-use super::templates::{DIGEST_SET, Slot};
+use super::templates::{DIGEST_SET, Seen, Slot};
 use super::view::{AttachedFile, Block, DigestView, Outcome, View};
 use super::{ComposeError, Composer, Draft, SUBJECT_LIMIT, blocks};
 use crate::mail::Attachment;
@@ -65,7 +65,8 @@ fn parts(
     rule: &Rule,
     digest: &DigestView,
 ) -> Result<(String, String, Option<String>), ComposeError> {
-    let render = |slot| composer.render(DIGEST_SET, DIGEST_SET, slot, digest);
+    let seen = Seen::of(digest);
+    let render = |slot| composer.render(DIGEST_SET, DIGEST_SET, slot, &seen);
     let subject = text::fit(&render(Slot::Subject)?, SUBJECT_LIMIT).into_owned();
     Ok((subject, render(Slot::Text)?, if rule.html { Some(render(Slot::Html)?) } else { None }))
 }

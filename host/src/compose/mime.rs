@@ -122,20 +122,21 @@ fn text_part(kind: &str, content: &str) -> Part {
     }
 }
 
-/// LF line ends and one at the end; what a text part must not hold is made visible. Each kind is looked for first: hardly
-/// any text has one.
-fn normalised(content: &str) -> String {
+/// LF line ends and one at the end; what a text part must not hold is made visible.
+fn normalised(content: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(content);
-    for (from, to) in
-        [("\r\n", "\n"), ("\r", "\n"), ("\u{85}", "\n"), ("\u{2028}", "\n"), ("\u{2029}", "\n"), ("\0", "\u{2400}")]
-    {
-        if text.contains(from) {
-            text = text.replace(from, to).into();
+    // Hardly any text has one of them; 0xc2 and 0xe2 are the first octets of U+0085, U+2028 and U+2029.
+    if memchr::memchr3(b'\r', 0xc2, 0xe2, content.as_bytes()).is_some() || content.contains('\0') {
+        for (from, to) in
+            [("\r\n", "\n"), ("\r", "\n"), ("\u{85}", "\n"), ("\u{2028}", "\n"), ("\u{2029}", "\n"), ("\0", "\u{2400}")]
+        {
+            if text.contains(from) {
+                text = text.replace(from, to).into();
+            }
         }
     }
-    let mut text = text.into_owned();
     if !text.ends_with('\n') {
-        text.push('\n');
+        text.to_mut().push('\n');
     }
     text
 }

@@ -25,13 +25,12 @@ mod tests;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use self::attachments::Files;
 use self::links::Root;
 use self::locale::Locale;
 use self::mime::Letterhead;
-use self::templates::{STOCK_SET, Slot, TemplateError, Templates};
+use self::templates::{STOCK_SET, Seen, Slot, TemplateError, Templates};
 use self::view::View;
 use crate::blob::BlobStore;
 use crate::event::FlowCompletion;
@@ -143,8 +142,13 @@ impl Composer<'_> {
     pub fn subject(&self, rule: &Rule, event: &FlowCompletion) -> Result<String, ComposeError> {
         // What is relative in a subject is relative to the event: explaining it again gives the same.
         let now = event.timestamp.and_then(|time| Timestamp::from_microsecond(time.0).ok()).unwrap_or_default();
-        let view = build::view(self.locale(rule), self.links, rule, event, None, now);
-        self.subject_of(rule, &view)
+        let known = self.templates.names_only(&rule.template, STOCK_SET, Slot::Subject, build::HEAD);
+        let view = if known {
+            build::head(self.locale(rule), self.links, rule, event, now)
+        } else {
+            build::view(self.locale(rule), self.links, rule, event, None, now)
+        };
+        self.subject_of(rule, &Seen::of(&view))
     }
 
     /// The whole draft. Result rows that cannot be read are named in the mail, not an error. Blocking.
@@ -172,16 +176,17 @@ impl Composer<'_> {
         view.attachments = attached.listed;
         view.notes.extend(attached.notes);
 
-        let subject = self.subject_of(rule, &view)?;
-        let text = self.part(rule, Slot::Text, &mut view)?;
-        let html = if rule.html { Some(self.part(rule, Slot::Html, &mut view)?) } else { None };
+        let mut seen = Seen::of(&view);
+        let subject = self.subject_of(rule, &seen)?;
+        let text = self.part(rule, Slot::Text, &mut view, &mut seen)?;
+        let html = if rule.html { Some(self.part(rule, Slot::Html, &mut view, &mut seen)?) } else { None };
         // A template may leave out what it does not know; nobody would see such a picture, but as an odd attachment.
         let named = |picture: &Picture| html.as_ref().is_some_and(|html| html.contains(&picture.cid));
         let pictures = attached.pictures.into_iter().filter(named).collect();
         Ok(Draft { subject, text, html, attachments: attached.stored, pictures, view })
     }
 
-    fn subject_of(&self, rule: &Rule, view: &View) -> Result<String, ComposeError> {
+    fn subject_of(&self, rule: &Rule, view: &Seen) -> Result<String, ComposeError> {
         let subject = self.render(&rule.template, STOCK_SET, Slot::Subject, view)?;
         Ok(text::fit(&subject, SUBJECT_LIMIT).into_owned())
     }
@@ -199,7 +204,8 @@ impl Composer<'_> {
         now: Timestamp,
     ) -> Result<Draft, ComposeError> {
         let view = build::bare(self.locale(rule), self.links, rule, event, decision, now);
-        let render = |slot| self.templates.render_stock(STOCK_SET, slot, &view);
+        let seen = Seen::of(&view);
+        let render = |slot| self.templates.render_stock(STOCK_SET, slot, &seen);
         let (subject, text) = (text::fit(&view.subject, SUBJECT_LIMIT).into_owned(), render(Slot::Text)?);
         let html = if rule.html { Some(render(Slot::Html)?) } else { None };
         Ok(Draft { subject, text, html, attachments: Vec::new(), pictures: Vec::new(), view })
@@ -207,24 +213,26 @@ impl Composer<'_> {
 
     /// One part of the mail; without result tables if it would become too large with them, and, if that is not enough,
     /// with its first facts only.
-    fn part(&self, rule: &Rule, slot: Slot, view: &mut View) -> Result<String, ComposeError> {
-        let mut done = self.render(&rule.template, STOCK_SET, slot, view);
+    fn part(&self, rule: &Rule, slot: Slot, view: &mut View, seen: &mut Seen) -> Result<String, ComposeError> {
+        let mut done = self.render(&rule.template, STOCK_SET, slot, seen);
         if done.is_err() && !view.results.is_empty() {
             view.results.clear();
             view.notes.push(self.locale(rule).t("note_no_tables", &[]));
-            done = self.render(&rule.template, STOCK_SET, slot, view);
+            *seen = Seen::of(view);
+            done = self.render(&rule.template, STOCK_SET, slot, seen);
         }
         if done.is_err() {
             build::shorten(view);
             view.notes.push(self.locale(rule).t("note_no_details", &[]));
-            done = self.render(&rule.template, STOCK_SET, slot, view);
+            *seen = Seen::of(view);
+            done = self.render(&rule.template, STOCK_SET, slot, seen);
         }
         done
     }
 
     /// Renders by the site's templates or, when they fail on this view, by the stock ones: an event must not be lost
     /// because of a layout.
-    fn render(&self, set: &str, stock: &str, slot: Slot, view: &impl Serialize) -> Result<String, ComposeError> {
+    fn render(&self, set: &str, stock: &str, slot: Slot, view: &Seen) -> Result<String, ComposeError> {
         self.templates.render(set, slot, view).or_else(|error| {
             match self.failures {
                 Some(failures) => failures.lock().unwrap_or_else(PoisonError::into_inner).push(error),

@@ -10,9 +10,11 @@
 //! `text_code`; and, in the mail's language: `t(key, …)`, `grouped` (`1,234`), `filesize`, `duration`, `datetime`, `relative`.
 
 mod bars;
+mod cells;
 mod engine;
 mod filters;
 mod folder;
+mod given;
 pub(super) mod lint;
 mod own;
 mod plain;
@@ -239,10 +241,9 @@ impl Templates {
     /// # Errors
     /// When the template fails on this view, or a site's own HTML holds on this view what no mail may hold: a branch that
     /// no sample takes has not been looked at before.
-    pub fn render(&self, set: &str, slot: Slot, view: &impl Serialize) -> Result<String, TemplateError> {
+    pub fn render(&self, set: &str, slot: Slot, view: &Seen) -> Result<String, TemplateError> {
         let file = slot.file(set);
-        let context = context(view);
-        let output = self.site.render(&file, slot, self.spoken(&context), &context)?;
+        let output = self.site.render(&file, slot, self.spoken(&view.0), &view.0)?;
         if slot == Slot::Html
             && !Arc::ptr_eq(&self.site, &self.stock)
             && let Err(mut finding) = lint::check(&output)
@@ -258,15 +259,32 @@ impl Templates {
     ///
     /// # Errors
     /// When even that fails: the view is too large.
-    pub fn render_stock(&self, set: &str, slot: Slot, view: &impl Serialize) -> Result<String, TemplateError> {
-        let context = context(view);
-        self.stock.render(&slot.file(set), slot, self.spoken(&context), &context)
+    pub fn render_stock(&self, set: &str, slot: Slot, view: &Seen) -> Result<String, TemplateError> {
+        self.stock.render(&slot.file(set), slot, self.spoken(&view.0), &view.0)
+    }
+
+    /// Whether a slot of a set, and of the stock set that stands in for it, names nothing but these fields of the view.
+    #[must_use]
+    pub fn names_only(&self, set: &str, stock: &str, slot: Slot, fields: &[&str]) -> bool {
+        self.site.names_only(&slot.file(set), fields) && self.stock.names_only(&slot.file(stock), fields)
     }
 
     /// The language of a view.
     fn spoken(&self, context: &Value) -> &str {
         let wanted = context.get_attr("language").unwrap_or_default();
         self.locale(wanted.as_str()).language().name()
+    }
+}
+
+/// A view as templates see it, made once for all parts of a mail.
+#[derive(Debug, Clone)]
+pub struct Seen(Value);
+
+impl Seen {
+    /// Each field by its name, and `view` for all of it, to be handed to macros.
+    #[must_use]
+    pub fn of(view: &impl Serialize) -> Self {
+        Self(context(view))
     }
 }
 

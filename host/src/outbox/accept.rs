@@ -3,11 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use sqlx::SqliteConnection;
-
 use super::batch::{self, Batch, NewEvent};
 use super::command::Effects;
 use super::content::{Encoder, ReadyMail};
+use super::db::{Conn, query, query_as};
 use super::document::Document;
 use super::postponed::{self, ReadyHeld};
 use super::sql::kept;
@@ -186,7 +185,7 @@ pub(super) struct Taken<'a> {
 
 /// Stores lines of one or several intakes, and moves their positions. The receipts are those of each.
 pub(super) async fn apply(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     retry: &RetryPolicy,
     taken: &[Taken<'_>],
     effects: &mut Effects,
@@ -236,27 +235,30 @@ pub(super) async fn apply(
 
 /// Records a line that is no event.
 async fn rejected(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     source: &str,
     (offset, length, digest, reason): (u64, u64, &str, &str),
     now: i64,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO rejected (source, offset, length, digest, reason, received) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(source)
-        .bind(signed(offset))
-        .bind(signed(length))
-        .bind(digest)
-        .bind(reason)
-        .bind(now)
-        .execute(conn)
-        .await?;
+    query(
+        "INSERT INTO rejected (source, \"offset\", length, digest, reason, received) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(source)
+    .bind(signed(offset))
+    .bind(signed(length))
+    .bind(digest)
+    .bind(reason)
+    .bind(now)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// Remembers where an intake stands in a source.
-async fn moved(conn: &mut SqliteConnection, position: &Position) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO position (source, offset) VALUES (?, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
+async fn moved(conn: &mut Conn, position: &Position) -> Result<(), sqlx::Error> {
+    query(
+        "INSERT INTO position (source, \"offset\") VALUES ($1, $2)
+         ON CONFLICT (source) DO UPDATE SET \"offset\" = excluded.\"offset\"",
     )
     .bind(&position.source)
     .bind(signed(position.offset))
@@ -267,15 +269,15 @@ async fn moved(conn: &mut SqliteConnection, position: &Position) -> Result<(), s
 
 /// A key that is known: the same body is a repeat, another one is recorded.
 async fn repeated(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     source: &str,
     key: &EventKey,
     digest: &str,
     now: i64,
     effects: &mut Effects,
 ) -> Result<Receipt, sqlx::Error> {
-    let (id, known): (i64, String) = sqlx::query_as(
-        "SELECT id, digest FROM event WHERE org_id = ? AND client_id = ? AND flow_id = ? AND timestamp = ?",
+    let (id, known): (i64, String) = query_as(
+        "SELECT id, digest FROM event WHERE org_id = $1 AND client_id = $2 AND flow_id = $3 AND timestamp = $4",
     )
     .bind(&key.org_id)
     .bind(&key.client_id)
@@ -287,8 +289,8 @@ async fn repeated(
         effects.tally.duplicates += 1;
         return Ok(Receipt::Duplicate);
     }
-    let added = sqlx::query(
-        "INSERT INTO conflict (event, digest, source, seen) VALUES (?, ?, ?, ?) ON CONFLICT (event, digest) DO NOTHING",
+    let added = query(
+        "INSERT INTO conflict (event, digest, source, seen) VALUES ($1, $2, $3, $4) ON CONFLICT (event, digest) DO NOTHING",
     )
     .bind(id)
     .bind(digest)
@@ -306,7 +308,7 @@ async fn repeated(
 
 /// Stores one decision with all that comes of it.
 pub(super) async fn decision(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     event: i64,
     ready: &ReadyDecision,
     now: i64,

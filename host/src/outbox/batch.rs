@@ -3,12 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::query_builder::Separated;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
-
 use super::accept::{ReadyDecision, json, signed};
 use super::command::Effects;
 use super::content::{Encoded, ReadyMail};
+use super::db::{Conn, Kind, Query, RowOf, query, query_as, with_rows};
 use super::document::{DOCUMENT_LIMIT, Document};
 use super::sql::{millis, timestamp};
 use super::throttle::{self, Slot, Stamp};
@@ -81,40 +79,34 @@ pub(super) struct NewEvent<'a> {
 }
 
 /// The statements that insert rows, as few as the sizes allow; `tail` follows the rows.
-fn inserts<R>(
+fn inserts<'q, R>(
     sizes: &[usize],
-    (head, tail): (&str, &str),
-    mut rows: &[R],
-    mut bind: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, &R),
-) -> Vec<QueryBuilder<Sqlite>> {
+    (head, tail): (&'static str, &'static str),
+    mut rows: &'q [R],
+    mut bind: impl FnMut(&mut RowOf<'_, 'q>, &'q R),
+) -> Vec<Query<'q, (i64,)>> {
     let mut statements = Vec::new();
     while !rows.is_empty() {
         let size = sizes.iter().copied().find(|size| *size <= rows.len()).unwrap_or(1);
         let (some, rest) = rows.split_at(size.min(rows.len()));
         rows = rest;
-        let mut statement = QueryBuilder::<Sqlite>::new(head);
-        statement.push_values(some, |mut values, row| bind(&mut values, row));
-        statement.push(tail);
-        statements.push(statement);
+        statements.push(with_rows((head, tail), some, &mut bind));
     }
     statements
 }
 
 /// Runs them, and gathers the ids that they return, if they do.
-async fn run(conn: &mut SqliteConnection, statements: Vec<QueryBuilder<Sqlite>>) -> Result<Vec<i64>, sqlx::Error> {
+async fn run(conn: &mut Conn, statements: Vec<Query<'_, (i64,)>>) -> Result<Vec<i64>, sqlx::Error> {
     let mut returned = Vec::new();
-    for mut statement in statements {
-        returned.extend(statement.build_query_scalar::<i64>().fetch_all(&mut *conn).await?);
+    for statement in statements {
+        returned.extend(statement.fetch_all(&mut *conn).await?.into_iter().map(|(id,)| id));
     }
     Ok(returned)
 }
 
 /// Stores those events that are new, and says which row each of them is; `None`: its key is known.
-pub(super) async fn events(
-    conn: &mut SqliteConnection,
-    events: &[NewEvent<'_>],
-) -> Result<Vec<Option<i64>>, sqlx::Error> {
-    let (first,): (i64,) = sqlx::query_as("SELECT coalesce(max(id), 0) + 1 FROM event").fetch_one(&mut *conn).await?;
+pub(super) async fn events(conn: &mut Conn, events: &[NewEvent<'_>]) -> Result<Vec<Option<i64>>, sqlx::Error> {
+    let (first,): (i64,) = query_as("SELECT coalesce(max(id), 0) + 1 FROM event").fetch_one(&mut *conn).await?;
     let numbered: Vec<(i64, &NewEvent<'_>)> = (first..).zip(events).collect();
     let head = "INSERT INTO event (id, org_id, client_id, flow_id, timestamp, digest, source, received, decisions) ";
     let tail = " ON CONFLICT (org_id, client_id, flow_id, timestamp) DO NOTHING RETURNING id";
@@ -135,14 +127,17 @@ pub(super) async fn events(
 }
 
 impl<'a> Batch<'a> {
-    async fn next(&mut self, conn: &mut SqliteConnection) -> Result<&mut Next, sqlx::Error> {
+    async fn next(&mut self, conn: &mut Conn) -> Result<&mut Next, sqlx::Error> {
         if self.next.is_none() {
-            let found = sqlx::query_as(
+            let next = conn.kind().pick(
                 "SELECT max(coalesce((SELECT max(id) FROM decision), 0) + 1,
-                   coalesce((SELECT offset FROM position WHERE source = 'publish'), 0)) AS decision,
+                   coalesce((SELECT \"offset\" FROM position WHERE source = 'publish'), 0)) AS decision,
                  coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'mail'), 0) + 1 AS mail",
+                "SELECT greatest(coalesce((SELECT max(id) FROM decision), 0) + 1,
+                   coalesce((SELECT \"offset\" FROM position WHERE source = 'publish'), 0)) AS decision,
+                 (SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM mail_id_seq) AS mail",
             );
-            self.next = Some(found.fetch_one(conn).await?);
+            self.next = Some(query_as(next).fetch_one(conn).await?);
         }
         self.next.as_mut().ok_or(sqlx::Error::RowNotFound)
     }
@@ -158,7 +153,7 @@ impl<'a> Batch<'a> {
     /// A decision with all that comes of it.
     pub(super) async fn decision(
         &mut self,
-        conn: &mut SqliteConnection,
+        conn: &mut Conn,
         event: i64,
         ready: &'a ReadyDecision,
         now: i64,
@@ -198,20 +193,15 @@ impl<'a> Batch<'a> {
     }
 
     /// What `send_interval` makes of this event, with the rule's stamp moved.
-    async fn slot(
-        &mut self,
-        conn: &mut SqliteConnection,
-        ready: &'a ReadyDecision,
-        now: i64,
-    ) -> Result<Slot, sqlx::Error> {
+    async fn slot(&mut self, conn: &mut Conn, ready: &'a ReadyDecision, now: i64) -> Result<Slot, sqlx::Error> {
         let (mode, interval) = ready.throttle;
         if interval.is_zero() {
             return Ok(throttle::decide(mode, interval, Stamp::default(), timestamp(now)).0);
         }
         if !self.rules.contains_key(&*ready.rule) {
-            let (last, open): (Option<i64>, Option<i64>) = sqlx::query_as(
-                "SELECT (SELECT last FROM throttle WHERE rule = ?1),
-                        (SELECT min(due) FROM gathered WHERE rule = ?1 AND digest IS NULL)",
+            let (last, open): (Option<i64>, Option<i64>) = query_as(
+                "SELECT (SELECT last FROM throttle WHERE rule = $1),
+                        (SELECT min(due) FROM gathered WHERE rule = $1 AND digest IS NULL)",
             )
             .bind(&ready.rule)
             .fetch_one(conn)
@@ -234,7 +224,7 @@ impl<'a> Batch<'a> {
     /// A finished mail with its recipients, due at `slot`.
     pub(super) async fn mail(
         &mut self,
-        conn: &mut SqliteConnection,
+        conn: &mut Conn,
         ready: &'a ReadyMail,
         link: Link<'a>,
         stored: i64,
@@ -248,7 +238,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Writes everything.
-    pub(super) async fn write(self, conn: &mut SqliteConnection, effects: &mut Effects) -> Result<(), sqlx::Error> {
+    pub(super) async fn write(self, conn: &mut Conn, effects: &mut Effects) -> Result<(), sqlx::Error> {
         documents(conn, &self.documents).await?;
         decisions(conn, &self.decisions).await?;
         mails(conn, &self.mails, effects).await?;
@@ -265,8 +255,8 @@ impl<'a> Batch<'a> {
 }
 
 /// Remembers the last slot that a rule has given away.
-pub(super) async fn stamp_rule(conn: &mut SqliteConnection, rule: &str, last: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO throttle (rule, last) VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last")
+pub(super) async fn stamp_rule(conn: &mut Conn, rule: &str, last: i64) -> Result<(), sqlx::Error> {
+    query("INSERT INTO throttle (rule, last) VALUES ($1, $2) ON CONFLICT (rule) DO UPDATE SET last = excluded.last")
         .bind(rule)
         .bind(last)
         .execute(conn)
@@ -274,7 +264,7 @@ pub(super) async fn stamp_rule(conn: &mut SqliteConnection, rule: &str, last: i6
     Ok(())
 }
 
-async fn documents(conn: &mut SqliteConnection, documents: &[(i64, &Document, String)]) -> Result<(), sqlx::Error> {
+async fn documents(conn: &mut Conn, documents: &[(i64, &Document, String)]) -> Result<(), sqlx::Error> {
     let head = "INSERT INTO document (event, size, artifacts, text) ";
     let statements = inserts(ROWS, (head, ""), documents, |values, (event, Document { text, .. }, names)| {
         values
@@ -296,7 +286,7 @@ async fn documents(conn: &mut SqliteConnection, documents: &[(i64, &Document, St
     Ok(())
 }
 
-async fn decisions(conn: &mut SqliteConnection, decisions: &[Decision<'_>]) -> Result<(), sqlx::Error> {
+async fn decisions(conn: &mut Conn, decisions: &[Decision<'_>]) -> Result<(), sqlx::Error> {
     let head = "INSERT INTO decision
         (id, event, rule, verdict, reason, trace, recipients, subject, disposition, note, mails) ";
     let statements = inserts(ROWS, (head, ""), decisions, |values, decision| {
@@ -318,7 +308,7 @@ async fn decisions(conn: &mut SqliteConnection, decisions: &[Decision<'_>]) -> R
     Ok(())
 }
 
-async fn mails(conn: &mut SqliteConnection, mails: &[Mail<'_>], effects: &mut Effects) -> Result<(), sqlx::Error> {
+async fn mails(conn: &mut Conn, mails: &[Mail<'_>], effects: &mut Effects) -> Result<(), sqlx::Error> {
     if mails.is_empty() {
         return Ok(());
     }
@@ -347,6 +337,9 @@ async fn mails(conn: &mut SqliteConnection, mails: &[Mail<'_>], effects: &mut Ef
         },
     );
     run(conn, statements).await?;
+    if let (Kind::Postgres, Some(last)) = (conn.kind(), mails.last()) {
+        query_as::<(i64,)>("SELECT setval('mail_id_seq', $1)").bind(last.id).fetch_one(&mut *conn).await?;
+    }
     let recipients: Vec<(&Mail<'_>, i64, &String)> = mails
         .iter()
         .flat_map(|mail| (1i64..).zip(&mail.ready.mail.recipients).map(move |(position, to)| (mail, position, to)))
@@ -369,8 +362,8 @@ async fn mails(conn: &mut SqliteConnection, mails: &[Mail<'_>], effects: &mut Ef
 }
 
 /// Stores bodies that are new, and says which row each of them is.
-async fn contents<'a>(conn: &mut SqliteConnection, all: &[&'a Encoded]) -> Result<HashMap<&'a str, i64>, sqlx::Error> {
-    let (first,): (i64,) = sqlx::query_as("SELECT coalesce(max(id), 0) + 1 FROM content").fetch_one(&mut *conn).await?;
+async fn contents<'a>(conn: &mut Conn, all: &[&'a Encoded]) -> Result<HashMap<&'a str, i64>, sqlx::Error> {
+    let (first,): (i64,) = query_as("SELECT coalesce(max(id), 0) + 1 FROM content").fetch_one(&mut *conn).await?;
     let mut rows: HashMap<&str, i64> = HashMap::new();
     let mut numbered: Vec<(i64, &Encoded)> = Vec::new();
     for content in all.iter().copied() {
@@ -395,7 +388,7 @@ async fn contents<'a>(conn: &mut SqliteConnection, all: &[&'a Encoded]) -> Resul
         if stored.contains(&id) {
             blobs.extend(content.blobs.iter().map(|blob| (id, blob)));
         } else {
-            let (known,): (i64,) = sqlx::query_as("SELECT id FROM content WHERE sha256 = ?")
+            let (known,): (i64,) = query_as("SELECT id FROM content WHERE sha256 = $1")
                 .bind(&content.sha256)
                 .fetch_one(&mut *conn)
                 .await?;
@@ -412,14 +405,14 @@ async fn contents<'a>(conn: &mut SqliteConnection, all: &[&'a Encoded]) -> Resul
 
 /// Keeps a decision's mails and what a digest needs of them.
 async fn gather(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     decision: i64,
     ready: &ReadyDecision,
     due: i64,
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
-    let (id,): (i64,) = sqlx::query_as(
-        "INSERT INTO gathered (decision, rule, due, view, attachments) VALUES (?, ?, ?, ?, ?) RETURNING id",
+    let (id,): (i64,) = query_as(
+        "INSERT INTO gathered (decision, rule, due, view, attachments) VALUES ($1, $2, $3, $4, $5) RETURNING id",
     )
     .bind(decision)
     .bind(&ready.rule)
@@ -435,9 +428,9 @@ async fn gather(
     run(conn, statements).await?;
     let contents = contents(conn, &ready.mails.iter().map(|mail| &*mail.content).collect::<Vec<_>>()).await?;
     for ReadyMail { mail, content } in &ready.mails {
-        sqlx::query(
+        query(
             "INSERT INTO gathered_mail (gathered, message_id, sender, recipients, subject, head, content)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(id)
         .bind(&mail.message_id)

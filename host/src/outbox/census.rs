@@ -5,6 +5,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 
 use super::OutboxError;
+use super::db::{query_as, query_scalar};
 use super::open::beside;
 use super::sql::timestamp;
 use super::state::State;
@@ -82,24 +83,22 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn census(&self) -> Result<Census, OutboxError> {
-        let mut look = self.readers().begin().await?;
-        let (events, duplicates, conflicts, rejected, mails): (i64, i64, i64, i64, i64) =
-            sqlx::query_as("SELECT events, duplicates, conflicts, rejected, mails FROM tally")
-                .fetch_one(&mut *look)
-                .await?;
+        let mut look = self.readers().look().await?;
+        let (events, duplicates, conflicts, rejected, mails): (i64, i64, i64, i64, i64) = query_as(
+            "SELECT CAST(sum(events) AS BIGINT), CAST(sum(duplicates) AS BIGINT), CAST(sum(conflicts) AS BIGINT),
+                   CAST(sum(rejected) AS BIGINT), CAST(sum(mails) AS BIGINT)
+                 FROM tally",
+        )
+        .fetch_one(&mut look)
+        .await?;
         let gathered: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM gathered WHERE digest IS NULL").fetch_one(&mut *look).await?;
+            query_scalar("SELECT count(*) FROM gathered WHERE digest IS NULL").fetch_one(&mut look).await?;
         let (postponed, unjudged): (i64, i64) =
-            sqlx::query_as("SELECT count(next_at), count(*) - count(next_at) FROM postponed")
-                .fetch_one(&mut *look)
-                .await?;
+            query_as("SELECT count(next_at), count(*) - count(next_at) FROM postponed").fetch_one(&mut look).await?;
         let states: Vec<(String, i64, i64)> =
-            sqlx::query_as("SELECT state, count(*), min(since) FROM recipient GROUP BY state")
-                .fetch_all(&mut *look)
-                .await?;
-        let due: Option<i64> = sqlx::query_scalar("SELECT min(next_at) FROM recipient WHERE next_at IS NOT NULL")
-            .fetch_one(&mut *look)
-            .await?;
+            query_as("SELECT state, count(*), min(since) FROM recipient GROUP BY state").fetch_all(&mut look).await?;
+        let due: Option<i64> =
+            query_scalar("SELECT min(next_at) FROM recipient WHERE next_at IS NOT NULL").fetch_one(&mut look).await?;
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
         let mut census = Census {
             events: count(events),

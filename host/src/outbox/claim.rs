@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 
 use futures_util::TryStreamExt;
-use sqlx::SqliteConnection;
 
 use super::accept::json;
 use super::command::Effects;
+use super::db::{Conn, query, query_as};
 use super::schedule::{self, Next};
-use super::sql::{ids, kept, millis, timestamp};
+use super::sql::{ids, kept, millis, number, timestamp};
 use super::state::{Move, State};
 use super::{Attempt, JobRecipient};
 use crate::config::RetryPolicy;
@@ -27,14 +27,13 @@ pub(super) struct Claim {
 
 /// Claims up to `limit` mails that are due, the one that has waited longest first, each with all its recipients that
 /// are due.
-pub(super) async fn claim(conn: &mut SqliteConnection, limit: usize, now: i64) -> Result<Vec<Claim>, sqlx::Error> {
+pub(super) async fn claim(conn: &mut Conn, limit: usize, now: i64) -> Result<Vec<Claim>, sqlx::Error> {
     let mut mails: Vec<i64> = Vec::new();
     if limit > 0 {
         // Read in the order of the index, and no further than needed: cheap however many are queued.
-        let mut due =
-            sqlx::query_as::<_, (i64,)>("SELECT mail FROM recipient WHERE next_at <= ? ORDER BY next_at, mail")
-                .bind(now)
-                .fetch(&mut *conn);
+        let mut due = query_as::<(i64,)>("SELECT mail FROM recipient WHERE next_at <= $1 ORDER BY next_at, mail")
+            .bind(now)
+            .fetch(&mut *conn);
         let mut seen = std::collections::HashSet::new();
         while let Some((mail,)) = due.try_next().await? {
             if seen.contains(&mail) {
@@ -50,11 +49,10 @@ pub(super) async fn claim(conn: &mut SqliteConnection, limit: usize, now: i64) -
     if mails.is_empty() {
         return Ok(Vec::new());
     }
-    let (epoch,): (i64,) =
-        sqlx::query_as("UPDATE tally SET epoch = epoch + 1 RETURNING epoch").fetch_one(&mut *conn).await?;
-    let claimed: Vec<(i64, i64, i64, String, u32)> = sqlx::query_as(
-        "UPDATE recipient SET state = 'sending', epoch = ?1, next_at = NULL, updated = ?2
-         WHERE mail IN (SELECT value FROM json_each(?3)) AND next_at <= ?2 AND state IN ('queued', 'deferred')
+    let (epoch,): (i64,) = query_as("UPDATE tally SET epoch = epoch + 1 RETURNING epoch").fetch_one(&mut *conn).await?;
+    let claimed: Vec<(i64, i64, i64, String, i64)> = query_as(
+        "UPDATE recipient SET state = 'sending', epoch = $1, next_at = NULL, updated = $2
+         WHERE mail IN (SELECT CAST(atom AS BIGINT) FROM json_each($3)) AND next_at <= $2 AND state IN ('queued', 'deferred')
          RETURNING mail, position, id, address, attempts",
     )
     .bind(epoch)
@@ -65,7 +63,7 @@ pub(super) async fn claim(conn: &mut SqliteConnection, limit: usize, now: i64) -
     crate::fault::point("claim_before_commit");
     let mut claims: HashMap<i64, Vec<(i64, JobRecipient)>> = HashMap::with_capacity(mails.len());
     for (mail, position, id, address, attempts) in claimed {
-        claims.entry(mail).or_default().push((position, JobRecipient { id, address, attempts }));
+        claims.entry(mail).or_default().push((position, JobRecipient { id, address, attempts: number(attempts) }));
     }
     Ok(mails
         .into_iter()
@@ -87,15 +85,15 @@ struct Row {
 }
 
 /// The rows of some recipients: a list of their ids as JSON.
-async fn rows(conn: &mut SqliteConnection, recipients: String) -> Result<HashMap<i64, Row>, sqlx::Error> {
-    let rows: Vec<(i64, i64, i64, String, u32, i64)> = sqlx::query_as(
-        "SELECT id, mail, epoch, state, attempts, since FROM recipient WHERE id IN (SELECT value FROM json_each(?))",
+async fn rows(conn: &mut Conn, recipients: String) -> Result<HashMap<i64, Row>, sqlx::Error> {
+    let rows: Vec<(i64, i64, i64, String, i64, i64)> = query_as(
+        "SELECT id, mail, epoch, state, attempts, since FROM recipient WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))",
     )
     .bind(recipients)
     .fetch_all(conn)
     .await?;
-    let row = |(id, mail, epoch, state, attempts, since): (i64, i64, i64, String, u32, i64)| {
-        Some((id, Row { mail, epoch, state: state.parse().ok()?, attempts, since }))
+    let row = |(id, mail, epoch, state, attempts, since): (i64, i64, i64, String, i64, i64)| {
+        Some((id, Row { mail, epoch, state: state.parse().ok()?, attempts: number(attempts), since }))
     };
     Ok(rows.into_iter().filter_map(row).collect())
 }
@@ -114,7 +112,7 @@ pub(super) struct Dot<'a> {
 
 /// Marks recipients of claims: their final dots are about to be sent. False, and nothing changed for that mail, if one of
 /// its recipients is not this claim's any more.
-pub(super) async fn dots(conn: &mut SqliteConnection, dots: &[Dot<'_>]) -> Result<Vec<bool>, sqlx::Error> {
+pub(super) async fn dots(conn: &mut Conn, dots: &[Dot<'_>]) -> Result<Vec<bool>, sqlx::Error> {
     if dots.is_empty() {
         return Ok(Vec::new());
     }
@@ -135,8 +133,8 @@ pub(super) async fn dots(conn: &mut SqliteConnection, dots: &[Dot<'_>]) -> Resul
             }
         }
     }
-    let changed = sqlx::query(
-        "UPDATE recipient SET state = 'in_data' WHERE id IN (SELECT value FROM json_each(?)) AND state = 'sending'",
+    let changed = query(
+        "UPDATE recipient SET state = 'in_data' WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) AND state = 'sending'",
     )
     .bind(ids(marked.iter().copied()))
     .execute(conn)
@@ -157,7 +155,7 @@ pub(super) struct Report<'a> {
 /// Records how attempts ended. False, and nothing changed for that mail, if one of its recipients is not this claim's any
 /// more.
 pub(super) async fn reports(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     retry: &RetryPolicy,
     reports: &[Report<'_>],
     effects: &mut Effects,
@@ -195,11 +193,12 @@ pub(super) async fn reports(
             ));
         }
     }
-    let changed = sqlx::query(
-        "UPDATE recipient SET state = j.value ->> 3, attempts = j.value ->> 4, next_at = j.value ->> 5,
-           reason = coalesce(j.value ->> 6, reason), updated = j.value ->> 7
-         FROM json_each(?) j
-         WHERE recipient.id = j.value ->> 0 AND recipient.epoch = j.value ->> 1 AND recipient.state = j.value ->> 2",
+    let changed = query(
+        "UPDATE recipient SET state = j.value ->> 3, attempts = CAST(j.value ->> 4 AS BIGINT), next_at = CAST(j.value ->> 5 AS BIGINT),
+           reason = coalesce(j.value ->> 6, reason), updated = CAST(j.value ->> 7 AS BIGINT)
+         FROM json_each($1) j
+         WHERE recipient.id = CAST(j.value ->> 0 AS BIGINT) AND recipient.epoch = CAST(j.value ->> 1 AS BIGINT)
+           AND recipient.state = j.value ->> 2",
     )
     .bind(json(&moves)?)
     .execute(&mut *conn)
@@ -207,9 +206,10 @@ pub(super) async fn reports(
     .rows_affected();
     expect(changed, moves.len())?;
     if !entries.is_empty() {
-        sqlx::query(
+        query(
             "INSERT INTO attempt (recipient, at, outcome, reply)
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key",
+             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), value ->> 2, value ->> 3
+             FROM json_each($1) ORDER BY key",
         )
         .bind(json(&entries)?)
         .execute(conn)
@@ -275,13 +275,13 @@ fn ending(attempt: &Attempt, row: &Row, retry: &RetryPolicy, now: i64) -> Ending
 
 /// Writes into a recipient's log.
 pub(super) async fn log(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     recipient: i64,
     now: i64,
     outcome: &str,
     reply: &str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO attempt (recipient, at, outcome, reply) VALUES (?, ?, ?, ?)")
+    query("INSERT INTO attempt (recipient, at, outcome, reply) VALUES ($1, $2, $3, $4)")
         .bind(recipient)
         .bind(now)
         .bind(outcome)
@@ -292,15 +292,11 @@ pub(super) async fn log(
 }
 
 /// Puts claims back that nobody took; they keep their place in the queue.
-pub(super) async fn give_back(
-    conn: &mut SqliteConnection,
-    claims: &[Claim],
-    effects: &mut Effects,
-) -> Result<u64, sqlx::Error> {
+pub(super) async fn give_back(conn: &mut Conn, claims: &[Claim], effects: &mut Effects) -> Result<u64, sqlx::Error> {
     let mut returned = 0;
     for claim in claims {
-        returned += sqlx::query(
-            "UPDATE recipient SET state = 'queued', next_at = updated WHERE mail = ? AND epoch = ? AND state = 'sending'",
+        returned += query(
+            "UPDATE recipient SET state = 'queued', next_at = updated WHERE mail = $1 AND epoch = $2 AND state = 'sending'",
         )
         .bind(claim.mail)
         .bind(claim.epoch)
@@ -313,13 +309,9 @@ pub(super) async fn give_back(
 }
 
 /// Puts claims back that are older than `before` and have not come to the final dot.
-pub(super) async fn expire(
-    conn: &mut SqliteConnection,
-    before: i64,
-    effects: &mut Effects,
-) -> Result<u64, sqlx::Error> {
+pub(super) async fn expire(conn: &mut Conn, before: i64, effects: &mut Effects) -> Result<u64, sqlx::Error> {
     let returned =
-        sqlx::query("UPDATE recipient SET state = 'queued', next_at = updated WHERE state = 'sending' AND updated < ?")
+        query("UPDATE recipient SET state = 'queued', next_at = updated WHERE state = 'sending' AND updated < $1")
             .bind(before)
             .execute(conn)
             .await?

@@ -1,10 +1,10 @@
 //! What is asked of the writer, and what comes back.
 
-use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept::Line;
 use super::claim::Claim;
+use super::db::{Conn, query};
 use super::digest;
 use super::postponed::{ReadyJudged, Settled};
 use super::{Attempt, OutboxError, Position, Receipt};
@@ -186,15 +186,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) async fn store(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn store(&self, conn: &mut Conn) -> Result<(), sqlx::Error> {
         if *self == Self::default() {
             return Ok(());
         }
-        sqlx::query(
-            "UPDATE tally SET events = events + ?, events_removed = events_removed + ?, mails = mails + ?,
-               mails_removed = mails_removed + ?, recipients = recipients + ?,
-               recipients_removed = recipients_removed + ?, rejected = rejected + ?,
-               rejected_removed = rejected_removed + ?, duplicates = duplicates + ?, conflicts = conflicts + ?",
+        query(
+            "UPDATE tally SET events = events + $1, events_removed = events_removed + $2, mails = mails + $3,
+               mails_removed = mails_removed + $4, recipients = recipients + $5,
+               recipients_removed = recipients_removed + $6, rejected = rejected + $7,
+               rejected_removed = rejected_removed + $8, duplicates = duplicates + $9, conflicts = conflicts + $10",
         )
         .bind(self.events)
         .bind(self.events_removed)

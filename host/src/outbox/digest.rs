@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use sqlx::{SqliteConnection, SqlitePool};
-
 use super::batch::{Batch, Link, stamp_rule};
 use super::command::Effects;
 use super::content::{Encoder, ReadyMail};
+use super::db::{Conn, On, Pool, query, query_as};
 use super::sql::ids;
 use super::{DigestItem, DigestJob, Gathered, OutboxError, content};
 use crate::mail::{NewMail, Segment};
@@ -51,34 +50,33 @@ impl Closing {
 }
 
 /// Digests that are due: one for each rule.
-pub(super) async fn due(pool: &SqlitePool, now: i64, all: bool) -> Result<Vec<DigestJob>, OutboxError> {
-    // One snapshot: what is closed meanwhile is seen whole or not at all.
-    let mut tx = pool.begin().await?;
-    let rules: Vec<(String,)> = sqlx::query_as(
-        "SELECT rule FROM gathered WHERE digest IS NULL GROUP BY rule HAVING ? OR min(due) <= ? ORDER BY min(due), rule",
+pub(super) async fn due(pool: &Pool, now: i64, all: bool) -> Result<Vec<DigestJob>, OutboxError> {
+    let mut look = pool.look().await?;
+    let rules: Vec<(String,)> = query_as(
+        "SELECT rule FROM gathered WHERE digest IS NULL GROUP BY rule HAVING $1 OR min(due) <= $2 ORDER BY min(due), rule",
     )
     .bind(all)
     .bind(now)
-    .fetch_all(&mut *tx)
+    .fetch_all(&mut look)
     .await?;
     let mut jobs = Vec::with_capacity(rules.len());
     for (rule,) in rules {
-        let items = items(&mut tx, &rule).await?;
+        let items = items(&mut look, &rule).await?;
         if !items.is_empty() {
             jobs.push(DigestJob { rule, items });
         }
     }
-    tx.commit().await?;
     Ok(jobs)
 }
 
-async fn items(conn: &mut SqliteConnection, rule: &str) -> Result<Vec<DigestItem>, OutboxError> {
-    let rows: Vec<(i64, String, String, String, i64)> = sqlx::query_as(
+async fn items(conn: &mut Conn, rule: &str) -> Result<Vec<DigestItem>, OutboxError> {
+    let rows: Vec<(i64, String, String, String, i64)> = query_as(
         "SELECT g.id, e.org_id || '/' || e.client_id || '/' || e.flow_id, g.view, g.attachments,
-           length(g.view) + (SELECT coalesce(sum(length(m.head) + length(c.segments)), 0)
-                             FROM gathered_mail m JOIN content c ON c.id = m.content WHERE m.gathered = g.id)
+           CAST(octet_length(g.view) + (
+             SELECT coalesce(sum(octet_length(m.head) + octet_length(c.segments)), 0)
+             FROM gathered_mail m JOIN content c ON c.id = m.content WHERE m.gathered = g.id) AS BIGINT)
          FROM gathered g JOIN decision d ON d.id = g.decision JOIN event e ON e.id = d.event
-         WHERE g.rule = ? AND g.digest IS NULL ORDER BY g.id LIMIT ?",
+         WHERE g.rule = $1 AND g.digest IS NULL ORDER BY g.id LIMIT $2",
     )
     .bind(rule)
     .bind(ITEMS)
@@ -113,13 +111,10 @@ struct MailRow {
 }
 
 /// The mails that gathered events would have been.
-async fn mails(
-    conn: &mut SqliteConnection,
-    items: impl Iterator<Item = i64>,
-) -> Result<HashMap<i64, Vec<NewMail>>, OutboxError> {
-    let rows: Vec<MailRow> = sqlx::query_as(
+async fn mails(conn: &mut Conn, items: impl Iterator<Item = i64>) -> Result<HashMap<i64, Vec<NewMail>>, OutboxError> {
+    let rows: Vec<MailRow> = query_as(
         "SELECT gathered, message_id, sender, recipients, subject, head, content FROM gathered_mail
-         WHERE gathered IN (SELECT value FROM json_each(?)) ORDER BY id",
+         WHERE gathered IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) ORDER BY id",
     )
     .bind(ids(items))
     .fetch_all(&mut *conn)
@@ -146,13 +141,13 @@ async fn mails(
 
 /// Stored bodies by row id, each read and decoded once.
 pub(super) async fn bodies(
-    conn: impl sqlx::SqliteExecutor<'_>,
+    on: impl Into<On<'_>>,
     contents: impl Iterator<Item = i64>,
 ) -> Result<HashMap<i64, io::Result<Arc<Vec<Segment>>>>, OutboxError> {
     let rows: Vec<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT id, segments FROM content WHERE id IN (SELECT value FROM json_each(?))")
+        query_as("SELECT id, segments FROM content WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))")
             .bind(ids(contents))
-            .fetch_all(conn)
+            .fetch_all(on)
             .await?;
     Ok(rows.into_iter().map(|(id, segments)| (id, content::decode(&segments))).collect())
 }
@@ -160,15 +155,15 @@ pub(super) async fn bodies(
 /// Stores a digest's mails and closes its items. False, and nothing stored, when the items are closed already: a crash
 /// between this commit and its answer must not make a second digest.
 pub(super) async fn close(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     closing: &Closing,
     now: i64,
     effects: &mut Effects,
 ) -> Result<bool, sqlx::Error> {
     let items = ids(closing.items.iter().copied());
-    let (open,): (i64,) = sqlx::query_as(
+    let (open,): (i64,) = query_as(
         "SELECT count(*) FROM gathered
-         WHERE id IN (SELECT value FROM json_each(?)) AND rule = ? AND digest IS NULL",
+         WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) AND rule = $2 AND digest IS NULL",
     )
     .bind(&items)
     .bind(&closing.rule)
@@ -185,7 +180,7 @@ pub(super) async fn close(
         )));
     }
     let (id,): (i64,) =
-        sqlx::query_as("INSERT INTO digest (rule, closed, items, mails) VALUES (?, ?, ?, ?) RETURNING id")
+        query_as("INSERT INTO digest (rule, closed, items, mails) VALUES ($1, $2, $3, $4) RETURNING id")
             .bind(&closing.rule)
             .bind(now)
             .bind(open)
@@ -198,27 +193,27 @@ pub(super) async fn close(
         batch.mail(conn, mail, link, now, now).await?;
     }
     batch.write(conn, effects).await?;
-    sqlx::query(
+    query(
         "UPDATE decision SET disposition = 'digested'
-         WHERE id IN (SELECT decision FROM gathered WHERE id IN (SELECT value FROM json_each(?)))",
+         WHERE id IN (SELECT decision FROM gathered WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)))",
     )
     .bind(&items)
     .execute(&mut *conn)
     .await?;
     // What was gathered is in the digest now; only the fact that it was remains.
-    let contents: Vec<(i64,)> = sqlx::query_as(
-        "DELETE FROM gathered_mail WHERE gathered IN (SELECT value FROM json_each(?)) RETURNING content",
+    let contents: Vec<(i64,)> = query_as(
+        "DELETE FROM gathered_mail WHERE gathered IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) RETURNING content",
     )
     .bind(&items)
     .fetch_all(&mut *conn)
     .await?;
     super::sweep::drop_contents(conn, contents.into_iter().map(|(content,)| content)).await?;
-    sqlx::query("DELETE FROM gathered_blob WHERE gathered IN (SELECT value FROM json_each(?))")
+    query("DELETE FROM gathered_blob WHERE gathered IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))")
         .bind(&items)
         .execute(&mut *conn)
         .await?;
-    sqlx::query(
-        "UPDATE gathered SET digest = ?, view = '', attachments = '[]' WHERE id IN (SELECT value FROM json_each(?))",
+    query(
+        "UPDATE gathered SET digest = $1, view = '', attachments = '[]' WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($2))",
     )
     .bind(id)
     .bind(&items)

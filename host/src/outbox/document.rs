@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
-
+use super::db::{Conn, query};
 use super::sql::ids;
 use crate::event::FlowCompletion;
 
@@ -53,15 +52,15 @@ impl Document {
 }
 
 /// Removes the documents of some events.
-pub(super) async fn remove(conn: &mut SqliteConnection, events: impl Iterator<Item = i64>) -> Result<(), sqlx::Error> {
+pub(super) async fn remove(conn: &mut Conn, events: impl Iterator<Item = i64>) -> Result<(), sqlx::Error> {
     let events = ids(events);
     for statement in [
         "DELETE FROM artifact WHERE (name, event) IN (
-           SELECT j.value, d.event FROM document d, json_each(d.artifacts) j
-           WHERE d.event IN (SELECT value FROM json_each(?)))",
-        "DELETE FROM document WHERE event IN (SELECT value FROM json_each(?))",
+           SELECT j.atom, d.event FROM document d, json_each(d.artifacts) j
+           WHERE d.event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)))",
+        "DELETE FROM document WHERE event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))",
     ] {
-        sqlx::query(statement).bind(&events).execute(&mut *conn).await?;
+        query(statement).bind(&events).execute(&mut *conn).await?;
     }
     Ok(())
 }

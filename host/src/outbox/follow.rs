@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 
+use super::db::query_as;
 use super::{Outbox, OutboxError, Position};
 
 /// The follower's position: the id of the next decision that it has not seen.
@@ -58,11 +59,11 @@ impl Outbox {
     pub async fn notices(&self, next: i64, limit: usize) -> Result<(Vec<Notice>, i64), OutboxError> {
         // Asked first: what is committed between the two is looked at again.
         let end = self.next_decision().await?.max(next);
-        let notices: Vec<Notice> = sqlx::query_as(
+        let notices: Vec<Notice> = query_as(
             "SELECT d.id, e.org_id, e.client_id, e.flow_id, e.timestamp, d.rule, d.recipients, d.subject, d.reason,
                d.disposition
              FROM decision d JOIN event e ON e.id = d.event
-             WHERE d.id >= ? AND d.id < ? AND d.verdict = 'notify' ORDER BY d.id LIMIT ?",
+             WHERE d.id >= $1 AND d.id < $2 AND d.verdict = 'notify' ORDER BY d.id LIMIT $3",
         )
         .bind(next)
         .bind(end)
@@ -87,8 +88,7 @@ impl Outbox {
 
     /// The id after the last one that was given.
     pub(crate) async fn next_decision(&self) -> Result<i64, OutboxError> {
-        let (last,): (i64,) =
-            sqlx::query_as("SELECT coalesce(max(id), 0) FROM decision").fetch_one(self.readers()).await?;
+        let (last,): (i64,) = query_as("SELECT coalesce(max(id), 0) FROM decision").fetch_one(self.readers()).await?;
         Ok(last.saturating_add(1))
     }
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::ConnectOptions;
 
 use super::claim::log;
+use super::db::{Conn, query, query_as};
 use super::postponed::outside as postponed;
 use super::sql::{Trouble, millis, trouble};
 use super::state::{Move, State};
@@ -124,20 +125,21 @@ pub async fn act(
         Ok(None) => "was left in flight by a daemon that is gone; the next start of `bewit run` takes it up again",
         _ => "is being sent right now; try again in a moment",
     };
-    let mut conn = open::writing(path).connect().await.map_err(|error| open::opening(path, error))?;
+    let mut conn = Conn::Sqlite(open::writing(path).connect().await.map_err(|error| open::opening(path, error))?);
     if !look::current(&mut conn, path).await? {
         return Ok(None);
     }
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(busy)?;
+    // Dropped on an error, it ends without a commit.
+    conn.begin().await.map_err(busy)?;
     let mut results = Vec::with_capacity(targets.len());
     for target in targets {
         results.push(match *target {
-            Target::Mail { mail, position } => one(&mut tx, action, (mail, position), in_flight, millis(now)).await?,
-            Target::Postponed(id) => postponed::act(&mut tx, action, id, millis(now)).await?,
+            Target::Mail { mail, position } => one(&mut conn, action, (mail, position), in_flight, millis(now)).await?,
+            Target::Postponed(id) => postponed::act(&mut conn, action, id, millis(now)).await?,
         });
     }
     crate::fault::point("hand_before_commit");
-    tx.commit().await.map_err(busy)?;
+    conn.commit().await.map_err(busy)?;
     conn.close().await?;
     Ok(Some(results))
 }
@@ -151,15 +153,15 @@ fn busy(error: sqlx::Error) -> OutboxError {
 }
 
 async fn one(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     action: Action,
     (mail, position): (i64, Option<i64>),
     in_flight: &str,
     now: i64,
 ) -> Result<Handled, OutboxError> {
     let target = Target::Mail { mail, position };
-    let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(
-        "SELECT id, address, state, epoch FROM recipient WHERE mail = ?1 AND (?2 IS NULL OR position = ?2)
+    let rows: Vec<(i64, String, String, i64)> = query_as(
+        "SELECT id, address, state, epoch FROM recipient WHERE mail = $1 AND ($2 IS NULL OR position = $2)
          ORDER BY position",
     )
     .bind(mail)
@@ -181,10 +183,10 @@ async fn one(
     for row in rows {
         let Ok(state) = row.state.after(action.step()) else { continue };
         let due = state.is_waiting();
-        let changed = sqlx::query(
-            "UPDATE recipient SET state = ?1, next_at = iif(?2, ?3, NULL), attempts = iif(?2, 0, attempts),
-               since = iif(?2, ?3, since), updated = ?3
-             WHERE id = ?4 AND epoch = ?5 AND state = ?6",
+        let changed = query(
+            "UPDATE recipient SET state = $1, next_at = CASE WHEN $2 THEN $3 END, attempts = CASE WHEN $2 THEN 0 ELSE attempts END,
+               since = CASE WHEN $2 THEN $3 ELSE since END, updated = $3
+             WHERE id = $4 AND epoch = $5 AND state = $6",
         )
         .bind(state.name())
         .bind(due)

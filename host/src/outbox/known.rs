@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use sqlx::{QueryBuilder, Sqlite};
-
 use super::OutboxError;
+use super::db::with_rows;
 use super::store::Outbox;
 use crate::event::EventKey;
 
@@ -18,24 +17,16 @@ impl Outbox {
         const GROUP: usize = 200;
         let mut known = HashSet::new();
         for group in keys.chunks(GROUP) {
-            let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
-                "SELECT org_id, client_id, flow_id, timestamp FROM event
-                 WHERE (org_id, client_id, flow_id, timestamp) IN (VALUES ",
-            );
-            let mut rows = query.separated(", ");
-            for key in group {
-                rows.push("(");
-                rows.push_bind_unseparated(&key.org_id);
-                rows.push_unseparated(", ");
-                rows.push_bind_unseparated(&key.client_id);
-                rows.push_unseparated(", ");
-                rows.push_bind_unseparated(&key.flow_id);
-                rows.push_unseparated(", ");
-                rows.push_bind_unseparated(key.timestamp);
-                rows.push_unseparated(")");
-            }
-            rows.push_unseparated(")");
-            let rows: Vec<(String, String, String, i64)> = query.build_query_as().fetch_all(self.readers()).await?;
+            let head = "SELECT org_id, client_id, flow_id, timestamp FROM event
+                 WHERE (org_id, client_id, flow_id, timestamp) IN (";
+            let query = with_rows((head, ")"), group, |values, key| {
+                values
+                    .push_bind(&key.org_id)
+                    .push_bind(&key.client_id)
+                    .push_bind(&key.flow_id)
+                    .push_bind(key.timestamp);
+            });
+            let rows: Vec<(String, String, String, i64)> = query.fetch_all(self.readers()).await?;
             known.extend(rows.into_iter().map(|(org_id, client_id, flow_id, timestamp)| EventKey {
                 org_id,
                 client_id,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::ConnectOptions;
 
-use super::sql::timestamp;
+use super::db::{Conn, query_as};
+use super::sql::{number, timestamp};
 use super::state::State;
 use super::{OutboxError, content, lock, open};
 use crate::blob::BlobStore;
@@ -40,7 +41,7 @@ pub use self::stored::{Kept, Mark, StoredEvent};
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    conn: SqliteConnection,
+    conn: Conn,
 }
 
 /// Which recipients are listed; empty or `None`: all.
@@ -202,7 +203,7 @@ struct Row {
     total: i64,
     address: String,
     state: String,
-    attempts: u32,
+    attempts: i64,
     next_at: Option<i64>,
     reason: Option<String>,
     updated: i64,
@@ -225,7 +226,7 @@ impl TryFrom<Row> for Line {
             of: row.total,
             address: row.address,
             state: row.state.parse().map_err(invalid)?,
-            attempts: row.attempts,
+            attempts: number(row.attempts),
             next: row.next_at.map(timestamp),
             reason: row.reason,
             updated: timestamp(row.updated),
@@ -252,14 +253,14 @@ impl Reader {
         if !there(path)? {
             return Ok(None);
         }
-        let mut conn = open::reading(path).connect().await.map_err(|error| open::opening(path, error))?;
+        let mut conn = Conn::Sqlite(open::reading(path).connect().await.map_err(|error| open::opening(path, error))?);
         if !current(&mut conn, path).await? {
             return Ok(None);
         }
         Ok(Some(Self { path: path.to_owned(), conn }))
     }
 
-    pub(super) fn conn(&mut self) -> &mut SqliteConnection {
+    pub(super) fn conn(&mut self) -> &mut Conn {
         &mut self.conn
     }
 
@@ -280,7 +281,7 @@ impl Reader {
     ) -> Result<(), E> {
         let states = if filter.states.is_empty() { State::ALL.to_vec() } else { filter.states.clone() };
         let states = serde_json::json!(states.iter().map(|state| state.name()).collect::<Vec<_>>()).to_string();
-        let mut rows = sqlx::query_as::<_, Row>(
+        let mut rows = query_as::<Row>(
             "SELECT r.id, r.mail, r.position, m.recipients AS total, r.address, r.state, r.attempts, r.next_at,
                r.reason, r.updated, m.rule, m.subject, m.message_id, m.stored,
                CASE WHEN m.digest IS NULL THEN e.org_id || '/' || e.client_id || '/' || e.flow_id
@@ -291,14 +292,14 @@ impl Reader {
                  ELSE (SELECT count(*) FROM gathered g WHERE g.digest = m.digest) END AS events
              FROM recipient r JOIN mail m ON m.id = r.mail
                LEFT JOIN decision d ON d.id = m.decision LEFT JOIN event e ON e.id = d.event
-             WHERE r.state IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR m.rule = ?2)
-               AND (?3 IS NULL OR m.id = ?3)
+             WHERE r.state IN (SELECT atom FROM json_each($1)) AND ($2 IS NULL OR m.rule = $2)
+               AND ($3 IS NULL OR m.id = $3)
              ORDER BY r.mail, r.position",
         )
         .bind(states)
         .bind(&filter.rule)
         .bind(filter.mail)
-        .fetch(&mut self.conn);
+        .fetch(self.conn());
         while let Some(row) = rows.try_next().await.map_err(OutboxError::from)? {
             each(row.try_into()?)?;
         }
@@ -310,11 +311,10 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub async fn waiting(&mut self) -> Result<Vec<Waiting>, OutboxError> {
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT rule, count(*), min(due) FROM gathered WHERE digest IS NULL GROUP BY rule ORDER BY rule",
-        )
-        .fetch_all(&mut self.conn)
-        .await?;
+        let rows: Vec<(String, i64, i64)> =
+            query_as("SELECT rule, count(*), min(due) FROM gathered WHERE digest IS NULL GROUP BY rule ORDER BY rule")
+                .fetch_all(self.conn())
+                .await?;
         Ok(rows.into_iter().map(|(rule, events, due)| Waiting { rule, events, due: timestamp(due) }).collect())
     }
 
@@ -332,12 +332,12 @@ impl Reader {
             decision: Option<i64>,
             digest: Option<i64>,
         }
-        let row: Option<MailRow> = sqlx::query_as(
+        let row: Option<MailRow> = query_as(
             "SELECT m.sender, m.size, m.head, c.segments, m.decision, m.digest
-             FROM mail m JOIN content c ON c.id = m.content WHERE m.id = ?",
+             FROM mail m JOIN content c ON c.id = m.content WHERE m.id = $1",
         )
         .bind(id)
-        .fetch_optional(&mut self.conn)
+        .fetch_optional(self.conn())
         .await?;
         let Some(row) = row else { return Ok(None) };
         let mut lines = Vec::new();
@@ -364,9 +364,9 @@ impl Reader {
 
     async fn log(&mut self, recipient: i64) -> Result<Vec<LogEntry>, OutboxError> {
         let rows: Vec<(i64, String, String)> =
-            sqlx::query_as("SELECT at, outcome, reply FROM attempt WHERE recipient = ? ORDER BY id")
+            query_as("SELECT at, outcome, reply FROM attempt WHERE recipient = $1 ORDER BY id")
                 .bind(recipient)
-                .fetch_all(&mut self.conn)
+                .fetch_all(self.conn())
                 .await?;
         Ok(rows.into_iter().map(|(at, outcome, reply)| LogEntry { at: timestamp(at), outcome, reply }).collect())
     }
@@ -376,13 +376,13 @@ impl Reader {
         decision: Option<i64>,
         digest: Option<i64>,
     ) -> Result<Vec<StoredDecision>, OutboxError> {
-        let rows: Vec<DecisionRow> = sqlx::query_as(concat!(
+        let rows: Vec<DecisionRow> = query_as(concat!(
             decisions!(),
-            "WHERE d.id = ?1 OR d.id IN (SELECT decision FROM gathered WHERE digest = ?2) ORDER BY d.id"
+            "WHERE d.id = $1 OR d.id IN (SELECT decision FROM gathered WHERE digest = $2) ORDER BY d.id"
         ))
         .bind(decision)
         .bind(digest)
-        .fetch_all(&mut self.conn)
+        .fetch_all(self.conn())
         .await?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
@@ -393,14 +393,14 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub async fn event(&mut self, name: &str) -> Result<Vec<StoredDecision>, OutboxError> {
-        let rows: Vec<DecisionRow> = sqlx::query_as(concat!(
+        let rows: Vec<DecisionRow> = query_as(concat!(
             decisions!(),
-            "WHERE e.flow_id IN (SELECT value FROM json_each(?2)) AND (e.flow_id = ?1 \
-             OR e.org_id || '/' || e.client_id || '/' || e.flow_id = ?1) ORDER BY d.id"
+            "WHERE e.flow_id IN (SELECT atom FROM json_each($2)) AND (e.flow_id = $1 \
+             OR e.org_id || '/' || e.client_id || '/' || e.flow_id = $1) ORDER BY d.id"
         ))
         .bind(name)
         .bind(stored::flow_ids(name))
-        .fetch_all(&mut self.conn)
+        .fetch_all(self.conn())
         .await?;
         let mut all: Vec<StoredDecision> = rows.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         all.extend(self.waiting_where(None, Some(name)).await?);
@@ -424,7 +424,7 @@ pub(super) fn there(path: &Path) -> Result<bool, OutboxError> {
 }
 
 /// Whether an open database has the schema that this program reads and writes; false: it has none yet.
-pub(super) async fn current(conn: &mut SqliteConnection, path: &Path) -> Result<bool, OutboxError> {
+pub(super) async fn current(conn: &mut Conn, path: &Path) -> Result<bool, OutboxError> {
     match open::schema_version(conn, path).await? {
         0 => Ok(false),
         open::SCHEMA => Ok(true),

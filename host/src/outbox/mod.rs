@@ -10,6 +10,8 @@ mod census;
 mod claim;
 mod command;
 mod content;
+#[allow(dead_code, reason = "nothing opens an outbox on PostgreSQL yet")]
+mod db;
 mod digest;
 mod document;
 mod follow;

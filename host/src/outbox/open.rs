@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::OutboxError;
+use super::db::{Conn, On, query, query_as};
 use super::sql::{Trouble, trouble};
 use crate::blob::sync_folder;
 
@@ -171,21 +172,21 @@ pub(super) fn reading(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Opens the connection that writes, with everything about it checked, and the schema brought up to date.
-pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, OutboxError> {
+pub(super) async fn connect(path: &Path) -> Result<Conn, OutboxError> {
     let mut options = writing(path);
     if fs::metadata(path)?.len() == 0 {
         // Only a new file takes these.
         options = options.page_size(8192).auto_vacuum(SqliteAutoVacuum::Incremental);
     }
-    let mut conn = options.connect().await.map_err(|error| opening(path, error))?;
+    let mut conn = Conn::Sqlite(options.connect().await.map_err(|error| opening(path, error))?);
     settle(&mut conn, path).await?;
     // SQLite syncs the folder when it makes its log there, but does not look whether that worked.
     sync_folder(&folder(path))?;
     Ok(conn)
 }
 
-async fn settle(conn: &mut SqliteConnection, path: &Path) -> Result<(), OutboxError> {
-    let (version,): (String,) = sqlx::query_as("SELECT sqlite_version()").fetch_one(&mut *conn).await?;
+async fn settle(conn: &mut Conn, path: &Path) -> Result<(), OutboxError> {
+    let (version,): (String,) = query_as("SELECT sqlite_version()").fetch_one(&mut *conn).await?;
     if !new_enough(&version) {
         return Err(unusable(
             path,
@@ -210,9 +211,10 @@ async fn settle(conn: &mut SqliteConnection, path: &Path) -> Result<(), OutboxEr
 }
 
 /// A pragma's value as text.
-async fn pragma_text(conn: &mut SqliteConnection, pragma: &str) -> Result<String, sqlx::Error> {
+async fn pragma_text(conn: &mut Conn, pragma: &str) -> Result<String, sqlx::Error> {
     use sqlx::{Row, ValueRef};
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"))).fetch_one(conn).await?;
+    let On::Sqlite(conn) = conn.into() else { return Ok(String::new()) };
+    let row = sqlx::query(AssertSqlSafe(format!("PRAGMA {pragma}"))).fetch_one(conn).await?;
     let value = row.try_get_raw(0)?;
     if value.is_null() {
         return Ok(String::new());
@@ -230,7 +232,7 @@ fn new_enough(version: &str) -> bool {
 }
 
 /// Brings the schema up to date: each step with its number in one transaction.
-async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), OutboxError> {
+async fn migrate(conn: &mut Conn, path: &Path) -> Result<(), OutboxError> {
     let fail = |error| opening(path, error);
     let mut version = schema_version(conn, path).await?;
     if version == SCHEMA {
@@ -239,21 +241,22 @@ async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), OutboxE
     let start = usize::try_from(version).unwrap_or(0);
     for step in STEPS.iter().skip(start) {
         version += 1;
-        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
-        sqlx::raw_sql(*step).execute(&mut *tx).await.map_err(fail)?;
         let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(stamp)).execute(&mut *tx).await.map_err(fail)?;
-        tx.commit().await.map_err(fail)?;
+        let script = [*step, ";", &stamp].concat();
+        conn.begin().await.map_err(fail)?;
+        // On an error the connection is dropped, and with it the transaction.
+        conn.script(script).await.map_err(fail)?;
+        conn.commit().await.map_err(fail)?;
         crate::fault::point("after_migrate");
     }
     // So that the file itself says from now on what it is.
-    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await.map_err(fail)?;
+    conn.raw("PRAGMA wal_checkpoint(TRUNCATE)").await.map_err(fail)?;
     Ok(())
 }
 
 /// The schema of an open database: 0 for a new one. Refuses what is none of ours, or of a newer program.
-pub(super) async fn schema_version(conn: &mut SqliteConnection, path: &Path) -> Result<i64, OutboxError> {
-    let (application, version, tables): (i64, i64, i64) = sqlx::query_as(
+pub(super) async fn schema_version(conn: &mut Conn, path: &Path) -> Result<i64, OutboxError> {
+    let (application, version, tables): (i64, i64, i64) = query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
                 (SELECT count(*) FROM sqlite_schema)",
     )
@@ -272,7 +275,7 @@ pub(super) async fn schema_version(conn: &mut SqliteConnection, path: &Path) -> 
 }
 
 /// Reads a small database whole, and of a large one the tables that delivery lives on.
-pub(super) async fn check_integrity(conn: &mut SqliteConnection, path: &Path) -> Result<(), OutboxError> {
+pub(super) async fn check_integrity(conn: &mut Conn, path: &Path) -> Result<(), OutboxError> {
     const WHOLE: &[&str] = &["PRAGMA quick_check(1)"];
     const PARTS: &[&str] = &[
         "PRAGMA quick_check('recipient')",
@@ -284,7 +287,7 @@ pub(super) async fn check_integrity(conn: &mut SqliteConnection, path: &Path) ->
     let checks = if fs::metadata(path)?.len() <= CHECKED_WHOLE { WHOLE } else { PARTS };
     for check in checks {
         let (answer,): (String,) =
-            sqlx::query_as(*check).fetch_one(&mut *conn).await.map_err(|error| opening(path, error))?;
+            query_as(*check).fetch_one(&mut *conn).await.map_err(|error| opening(path, error))?;
         if answer != "ok" {
             return Err(damaged(path, answer.replace('\n', "; ")));
         }
@@ -294,45 +297,51 @@ pub(super) async fn check_integrity(conn: &mut SqliteConnection, path: &Path) ->
 
 /// Puts back what a crash left claimed: before the final dot into the queue; after it by the configuration. Answers
 /// how many were put back and held.
-pub(super) async fn recover(
-    conn: &mut SqliteConnection,
-    hold_ambiguous: bool,
-    now: i64,
-) -> Result<(u64, u64), sqlx::Error> {
-    const LOST: &str = "the process ended before the server's reply to the final dot";
+pub(super) async fn recover(conn: &mut Conn, hold_ambiguous: bool, now: i64) -> Result<(u64, u64), sqlx::Error> {
     crate::fault::point("before_recover");
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(
+    conn.begin().await?;
+    let found = put_back(conn, hold_ambiguous, now).await;
+    if found.is_ok() {
+        conn.commit().await?;
+    } else {
+        let _ = conn.rollback().await;
+    }
+    found
+}
+
+async fn put_back(conn: &mut Conn, hold_ambiguous: bool, now: i64) -> Result<(u64, u64), sqlx::Error> {
+    const LOST: &str = "the process ended before the server's reply to the final dot";
+    query(
         "INSERT INTO attempt (recipient, at, outcome, reply)
-         SELECT id, ?1, CASE WHEN ?2 THEN 'held' ELSE 'interrupted' END, ?3 FROM recipient WHERE state = 'in_data'",
+         SELECT id, $1, CASE WHEN $2 THEN 'held' ELSE 'interrupted' END, $3 FROM recipient WHERE state = 'in_data'",
     )
     .bind(now)
     .bind(hold_ambiguous)
     .bind(LOST)
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
     let held = if hold_ambiguous {
-        sqlx::query(
-            "UPDATE recipient SET state = 'held', attempts = attempts + 1, reason = ?2, updated = ?1
+        query(
+            "UPDATE recipient SET state = 'held', attempts = attempts + 1, reason = $2, updated = $1
              WHERE state = 'in_data'",
         )
         .bind(now)
         .bind(LOST)
-        .execute(&mut *tx)
+        .execute(&mut *conn)
         .await?
         .rows_affected()
     } else {
         0
     };
     // `updated` is the time of the claim: they keep their place before what came later.
-    let queued = sqlx::query(
-        "UPDATE recipient SET state = 'queued', attempts = attempts + (state = 'in_data'), next_at = updated
+    let queued = query(
+        "UPDATE recipient SET attempts = attempts + CASE WHEN state = 'in_data' THEN 1 ELSE 0 END, state = 'queued',
+           next_at = updated
          WHERE state IN ('sending', 'in_data')",
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?
     .rows_affected();
-    tx.commit().await?;
     Ok((queued, held))
 }
 
@@ -363,7 +372,7 @@ mod tests {
         prepare(&path).unwrap();
         // As far as a crash lets it come: the settings are in the file, the schema is not.
         let options = writing(&path).page_size(8192).auto_vacuum(SqliteAutoVacuum::Incremental);
-        options.connect().await.unwrap().close().await.unwrap();
+        sqlx::Connection::close(options.connect().await.unwrap()).await.unwrap();
         assert!(fs::metadata(&path).unwrap().len() > 0);
         prepare(&path).unwrap();
         let mut conn = connect(&path).await.unwrap();

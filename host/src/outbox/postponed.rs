@@ -7,12 +7,12 @@ pub(super) mod outside;
 use std::io;
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
 use super::accept::{ReadyDecision, decision, json};
 use super::command::{Effects, Work};
+use super::db::{Conn, query, query_as};
 use super::schedule::{self, Next};
-use super::sql::{kept, millis, timestamp};
+use super::sql::{kept, millis, number, timestamp};
 use super::store::Outbox;
 use super::{OutboxError, Outcome};
 use crate::blob::BlobRef;
@@ -162,20 +162,16 @@ impl ReadyJudged {
 
 /// Stores the line of a new event, and what its rules have put off.
 pub(super) async fn store(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     retry: &RetryPolicy,
     event: i64,
     held: &ReadyHeld,
     now: i64,
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO line (event, line) VALUES (?, ?)")
-        .bind(event)
-        .bind(&held.line)
-        .execute(&mut *conn)
-        .await?;
+    query("INSERT INTO line (event, line) VALUES ($1, $2)").bind(event).bind(&held.line).execute(&mut *conn).await?;
     for (name, blob) in &held.files {
-        sqlx::query("INSERT INTO line_blob (event, name, sha256, size) VALUES (?, ?, ?, ?)")
+        query("INSERT INTO line_blob (event, name, sha256, size) VALUES ($1, $2, $3, $4)")
             .bind(event)
             .bind(name)
             .bind(&blob.sha256)
@@ -184,9 +180,9 @@ pub(super) async fn store(
             .await?;
     }
     for put_off in &held.rules {
-        let (id,): (i64,) = sqlx::query_as(
+        let (id,): (i64,) = query_as(
             "INSERT INTO postponed (event, rule, attempts, since, next_at, reason, trace, updated)
-             VALUES (?1, ?2, 0, ?3, ?3, '', '[]', ?3) RETURNING id",
+             VALUES ($1, $2, 0, $3, $3, '', '[]', $3) RETURNING id",
         )
         .bind(event)
         .bind(&put_off.rule)
@@ -212,7 +208,7 @@ struct Row {
 
 /// An attempt came to nothing: it waits for the next one, or is given up.
 async fn failed(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     retry: &RetryPolicy,
     row: &Row,
     put_off: &ReadyPutOff,
@@ -226,8 +222,8 @@ async fn failed(
         Next::At(at) if put_off.again && counted < ATTEMPTS => Some(millis(at)),
         Next::At(_) | Next::GiveUp => None,
     };
-    sqlx::query(
-        "UPDATE postponed SET attempts = ?, excused = ?, next_at = ?, reason = ?, trace = ?, updated = ? WHERE id = ?",
+    query(
+        "UPDATE postponed SET attempts = $1, excused = $2, next_at = $3, reason = $4, trace = $5, updated = $6 WHERE id = $7",
     )
     .bind(attempts)
     .bind(excused)
@@ -254,7 +250,7 @@ async fn failed(
 
 /// Stores what came of a judgement that was due.
 pub(super) async fn settle(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     retry: &RetryPolicy,
     id: i64,
     attempts: u32,
@@ -262,8 +258,8 @@ pub(super) async fn settle(
     now: i64,
     effects: &mut Effects,
 ) -> Result<Settled, sqlx::Error> {
-    let row: Option<(i64, String, u32, i64)> = sqlx::query_as(
-        "SELECT event, rule, excused, since FROM postponed WHERE id = ? AND attempts = ? AND next_at IS NOT NULL",
+    let row: Option<(i64, String, i64, i64)> = query_as(
+        "SELECT event, rule, excused, since FROM postponed WHERE id = $1 AND attempts = $2 AND next_at IS NOT NULL",
     )
     .bind(id)
     .bind(attempts)
@@ -272,7 +268,7 @@ pub(super) async fn settle(
     let Some((event, rule, excused, since)) = row else { return Ok(Settled::Gone) };
     let settled = match judged {
         ReadyJudged::PutOff(put_off) => {
-            let row = Row { id, event, rule, attempts, excused, since };
+            let row = Row { id, event, rule, attempts, excused: number(excused), since };
             failed(conn, retry, &row, put_off, now, effects).await?
         }
         ReadyJudged::Decided(ready) => {
@@ -286,9 +282,9 @@ pub(super) async fn settle(
 }
 
 /// Removes a judgement, and the line with the last one of its event.
-async fn remove(conn: &mut SqliteConnection, id: i64, event: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM postponed WHERE id = ?").bind(id).execute(&mut *conn).await?;
-    sqlx::query("DELETE FROM line WHERE event = ?1 AND NOT EXISTS (SELECT 1 FROM postponed WHERE event = ?1)")
+async fn remove(conn: &mut Conn, id: i64, event: i64) -> Result<(), sqlx::Error> {
+    query("DELETE FROM postponed WHERE id = $1").bind(id).execute(&mut *conn).await?;
+    query("DELETE FROM line WHERE event = $1 AND NOT EXISTS (SELECT 1 FROM postponed WHERE event = $1)")
         .bind(event)
         .execute(conn)
         .await?;
@@ -312,33 +308,33 @@ impl Outbox {
         #[derive(sqlx::FromRow)]
         struct Due {
             id: i64,
-            attempts: u32,
+            attempts: i64,
             event: i64,
             name: String,
             rule: String,
             line: Vec<u8>,
         }
-        let mut look = self.readers().begin().await?;
-        let all: Vec<Due> = sqlx::query_as(
+        let mut look = self.readers().look().await?;
+        let all: Vec<Due> = query_as(
             "SELECT p.id, p.attempts, p.event, e.org_id || '/' || e.client_id || '/' || e.flow_id AS name, p.rule, l.line
              FROM postponed p JOIN line l ON l.event = p.event JOIN event e ON e.id = p.event
-             WHERE p.next_at <= ? ORDER BY p.next_at, p.id LIMIT ?",
+             WHERE p.next_at <= $1 ORDER BY p.next_at, p.id LIMIT $2",
         )
         .bind(millis(now))
         .bind(most)
-        .fetch_all(&mut *look)
+        .fetch_all(&mut look)
         .await?;
         let mut jobs = Vec::with_capacity(all.len());
         for due in all {
             let files: Vec<(String, String, i64)> =
-                sqlx::query_as("SELECT name, sha256, size FROM line_blob WHERE event = ? ORDER BY name")
+                query_as("SELECT name, sha256, size FROM line_blob WHERE event = $1 ORDER BY name")
                     .bind(due.event)
-                    .fetch_all(&mut *look)
+                    .fetch_all(&mut look)
                     .await?;
             let blob = |sha256, size| BlobRef { sha256, size: u64::try_from(size).unwrap_or(0) };
             jobs.push(PostponedJob {
                 id: due.id,
-                attempts: due.attempts,
+                attempts: number(due.attempts),
                 event: due.name,
                 rule: due.rule,
                 line: due.line,

@@ -19,6 +19,11 @@ pub(super) fn timestamp(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
+/// A stored number that is never below zero, and far from the end.
+pub(super) fn number(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(if stored < 0 { 0 } else { u32::MAX })
+}
+
 /// Row ids as a JSON array, for `json_each`: one statement for any number of rows.
 pub(super) fn ids(all: impl IntoIterator<Item = i64>) -> String {
     let mut text = String::from("[");

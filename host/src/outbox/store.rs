@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::accept::Line;
 use super::command::{Claims, Done, Message, Waiting, Work};
+use super::db::{Pool, query_as};
 use super::digest::{self, Closing};
 use super::lock::{self, Lock};
 use super::open;
@@ -53,7 +53,7 @@ struct Shared {
     blobs: BlobStore,
     space: Arc<Space>,
     meter: Arc<Meter>,
-    readers: SqlitePool,
+    readers: Pool,
     writer: mpsc::Sender<Message>,
     version: watch::Sender<u64>,
     stopped: Arc<OnceLock<String>>,
@@ -116,6 +116,7 @@ impl Outbox {
             .connect_with(open::reading(&path))
             .await
             .map_err(|error| open::opening(&path, error))?;
+        let readers = Pool::Sqlite(readers);
         let (writer, messages) = mpsc::channel(WAITING);
         // One ahead of a new handle's `seen`: the first `changed` returns at once.
         let version = watch::Sender::new(1);
@@ -149,7 +150,7 @@ impl Outbox {
     }
 
     /// Connections for those who ask.
-    pub(super) fn readers(&self) -> &SqlitePool {
+    pub(super) fn readers(&self) -> &Pool {
         &self.shared.readers
     }
 
@@ -180,7 +181,7 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn position(&self, source: &str) -> Result<u64, OutboxError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT offset FROM position WHERE source = ?")
+        let row: Option<(i64,)> = query_as("SELECT \"offset\" FROM position WHERE source = $1")
             .bind(source)
             .fetch_optional(&self.shared.readers)
             .await?;
@@ -252,9 +253,9 @@ impl Outbox {
             size: i64,
             slot: i64,
         }
-        let mails: Vec<Mail> = sqlx::query_as(
+        let mails: Vec<Mail> = query_as(
             "SELECT id, message_id, sender, head, content, size, slot FROM mail
-             WHERE id IN (SELECT value FROM json_each(?))",
+             WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))",
         )
         .bind(ids(claims.list().iter().map(|claim| claim.mail)))
         .fetch_all(&self.shared.readers)
@@ -341,7 +342,7 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, OutboxError> {
-        let (mail, digest): (Option<i64>, Option<i64>) = sqlx::query_as(
+        let (mail, digest): (Option<i64>, Option<i64>) = query_as(
             "SELECT (SELECT min(next_at) FROM recipient WHERE next_at IS NOT NULL),
                     (SELECT min(due) FROM gathered WHERE digest IS NULL)",
         )

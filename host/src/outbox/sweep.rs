@@ -6,10 +6,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use sqlx::{SqliteConnection, SqlitePool};
-
 use super::OutboxError;
 use super::command::Effects;
+use super::db::{Conn, Pool, query, query_as};
 use super::document;
 use super::sql::ids;
 use crate::blob::BlobStore;
@@ -28,26 +27,21 @@ const PAGES: i64 = 1000;
 
 /// Removes a part of what ended before `cutoff`, and of keys older than `known`. Answers how many rows of events,
 /// keys and rejected lines went; 0: nothing is left to do.
-pub(super) async fn apply(
-    conn: &mut SqliteConnection,
-    cutoff: i64,
-    known: i64,
-    effects: &mut Effects,
-) -> Result<u64, sqlx::Error> {
+pub(super) async fn apply(conn: &mut Conn, cutoff: i64, known: i64, effects: &mut Effects) -> Result<u64, sqlx::Error> {
     // `NOT IN` the ends, rather than in the others: a state that nobody knows is not removed.
-    let events: Vec<(i64,)> = sqlx::query_as(
-        "SELECT e.id FROM event e WHERE e.swept = 0 AND e.received < ?1
+    let events: Vec<(i64,)> = query_as(
+        "SELECT e.id FROM event e WHERE e.swept = 0 AND e.received < $1
            AND NOT EXISTS (
              SELECT 1 FROM decision d JOIN mail m ON m.decision = d.id JOIN recipient r ON r.mail = m.id
-             WHERE d.event = e.id AND (r.state NOT IN ('delivered', 'failed', 'cancelled') OR r.updated >= ?1))
+             WHERE d.event = e.id AND (r.state NOT IN ('delivered', 'failed', 'cancelled') OR r.updated >= $1))
            AND NOT EXISTS (
              SELECT 1 FROM decision d JOIN gathered g ON g.decision = d.id
              WHERE d.event = e.id AND (g.digest IS NULL OR EXISTS (
                SELECT 1 FROM mail m JOIN recipient r ON r.mail = m.id
-               WHERE m.digest = g.digest AND (r.state NOT IN ('delivered', 'failed', 'cancelled') OR r.updated >= ?1))))
+               WHERE m.digest = g.digest AND (r.state NOT IN ('delivered', 'failed', 'cancelled') OR r.updated >= $1))))
            AND NOT EXISTS (
-             SELECT 1 FROM postponed p WHERE p.event = e.id AND (p.next_at IS NOT NULL OR p.updated >= ?1))
-         ORDER BY e.received LIMIT ?2",
+             SELECT 1 FROM postponed p WHERE p.event = e.id AND (p.next_at IS NOT NULL OR p.updated >= $1))
+         ORDER BY e.received LIMIT $2",
     )
     .bind(cutoff)
     .bind(EVENTS)
@@ -58,15 +52,14 @@ pub(super) async fn apply(
     if !events.is_empty() {
         remove_events(conn, events.into_iter().map(|(event,)| event), effects).await?;
     }
-    let keys =
-        sqlx::query("DELETE FROM event WHERE id IN (SELECT id FROM event WHERE swept = 1 AND received < ? LIMIT ?)")
-            .bind(known)
-            .bind(EVENTS)
-            .execute(&mut *conn)
-            .await?
-            .rows_affected();
+    let keys = query("DELETE FROM event WHERE id IN (SELECT id FROM event WHERE swept = 1 AND received < $1 LIMIT $2)")
+        .bind(known)
+        .bind(EVENTS)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
     effects.tally.events_removed += signed(keys);
-    let rejected = sqlx::query("DELETE FROM rejected WHERE id IN (SELECT id FROM rejected WHERE received < ? LIMIT ?)")
+    let rejected = query("DELETE FROM rejected WHERE id IN (SELECT id FROM rejected WHERE received < $1 LIMIT $2)")
         .bind(cutoff)
         .bind(EVENTS)
         .execute(&mut *conn)
@@ -79,59 +72,60 @@ pub(super) async fn apply(
 
 /// Removes everything of some events but their keys.
 async fn remove_events(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     events: impl Iterator<Item = i64>,
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
     let events: Vec<i64> = events.collect();
     document::remove(conn, events.iter().copied()).await?;
     let events = ids(events);
-    let mails: Vec<(i64,)> = sqlx::query_as(
+    let mails: Vec<(i64,)> = query_as(
         "SELECT m.id FROM mail m JOIN decision d ON d.id = m.decision
-         WHERE d.event IN (SELECT value FROM json_each(?))",
+         WHERE d.event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))",
     )
     .bind(&events)
     .fetch_all(&mut *conn)
     .await?;
-    let digests: Vec<(i64,)> = sqlx::query_as(
+    let digests: Vec<(i64,)> = query_as(
         "DELETE FROM gathered WHERE decision IN (
-           SELECT id FROM decision WHERE event IN (SELECT value FROM json_each(?))) RETURNING digest",
+           SELECT id FROM decision WHERE event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))) RETURNING digest",
     )
     .bind(&events)
     .fetch_all(&mut *conn)
     .await?;
     remove_mails(conn, mails.into_iter().map(|(mail,)| mail), effects).await?;
     for statement in [
-        "DELETE FROM postponed WHERE event IN (SELECT value FROM json_each(?))",
-        "DELETE FROM line WHERE event IN (SELECT value FROM json_each(?))",
+        "DELETE FROM postponed WHERE event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))",
+        "DELETE FROM line WHERE event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))",
     ] {
-        sqlx::query(statement).bind(&events).execute(&mut *conn).await?;
+        query(statement).bind(&events).execute(&mut *conn).await?;
     }
-    sqlx::query("DELETE FROM decision WHERE event IN (SELECT value FROM json_each(?))")
+    query("DELETE FROM decision WHERE event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))")
         .bind(&events)
         .execute(&mut *conn)
         .await?;
-    sqlx::query("UPDATE event SET swept = 1, decisions = 0 WHERE id IN (SELECT value FROM json_each(?))")
+    query("UPDATE event SET swept = 1, decisions = 0 WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))")
         .bind(&events)
         .execute(&mut *conn)
         .await?;
     // A digest goes with the last of its events.
     let digests: HashSet<i64> = digests.into_iter().map(|(digest,)| digest).collect();
     if !digests.is_empty() {
-        let empty: Vec<(i64,)> = sqlx::query_as(
-            "SELECT d.id FROM digest d WHERE d.id IN (SELECT value FROM json_each(?))
+        let empty: Vec<(i64,)> = query_as(
+            "SELECT d.id FROM digest d WHERE d.id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))
                AND NOT EXISTS (SELECT 1 FROM gathered g WHERE g.digest = d.id)",
         )
         .bind(ids(digests))
         .fetch_all(&mut *conn)
         .await?;
         let empty = ids(empty.into_iter().map(|(digest,)| digest));
-        let mails: Vec<(i64,)> = sqlx::query_as("SELECT id FROM mail WHERE digest IN (SELECT value FROM json_each(?))")
-            .bind(&empty)
-            .fetch_all(&mut *conn)
-            .await?;
+        let mails: Vec<(i64,)> =
+            query_as("SELECT id FROM mail WHERE digest IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))")
+                .bind(&empty)
+                .fetch_all(&mut *conn)
+                .await?;
         remove_mails(conn, mails.into_iter().map(|(mail,)| mail), effects).await?;
-        sqlx::query("DELETE FROM digest WHERE id IN (SELECT value FROM json_each(?))")
+        query("DELETE FROM digest WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))")
             .bind(&empty)
             .execute(&mut *conn)
             .await?;
@@ -140,18 +134,18 @@ async fn remove_events(
 }
 
 async fn remove_mails(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     mails: impl Iterator<Item = i64>,
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
     let mails = ids(mails);
-    let recipients = sqlx::query("DELETE FROM recipient WHERE mail IN (SELECT value FROM json_each(?))")
+    let recipients = query("DELETE FROM recipient WHERE mail IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))")
         .bind(&mails)
         .execute(&mut *conn)
         .await?
         .rows_affected();
     let contents: Vec<(i64,)> =
-        sqlx::query_as("DELETE FROM mail WHERE id IN (SELECT value FROM json_each(?)) RETURNING content")
+        query_as("DELETE FROM mail WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) RETURNING content")
             .bind(&mails)
             .fetch_all(&mut *conn)
             .await?;
@@ -161,12 +155,9 @@ async fn remove_mails(
 }
 
 /// Removes those of some bodies that nothing names any more.
-pub(super) async fn drop_contents(
-    conn: &mut SqliteConnection,
-    contents: impl Iterator<Item = i64>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM content WHERE id IN (SELECT value FROM json_each(?))
+pub(super) async fn drop_contents(conn: &mut Conn, contents: impl Iterator<Item = i64>) -> Result<(), sqlx::Error> {
+    query(
+        "DELETE FROM content WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))
            AND NOT EXISTS (SELECT 1 FROM mail m WHERE m.content = content.id)
            AND NOT EXISTS (SELECT 1 FROM gathered_mail m WHERE m.content = content.id)",
     )
@@ -178,29 +169,29 @@ pub(super) async fn drop_contents(
 
 /// Gives some free pages back to the file system: `min_free` looks at the disk, not into the database. Answers how
 /// many are still to be given back.
-pub(super) async fn vacuum(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+pub(super) async fn vacuum(conn: &mut Conn) -> Result<u64, sqlx::Error> {
     const STATEMENT: &str = "PRAGMA incremental_vacuum(1000)";
-    let (free,): (i64,) = sqlx::query_as("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
+    let (free,): (i64,) = query_as("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
     // A few are kept: the next mails need them.
     if free <= PAGES {
         return Ok(0);
     }
     // One row for each page, of no interest.
-    sqlx::query(STATEMENT).fetch_all(&mut *conn).await?;
-    let (left,): (i64,) = sqlx::query_as("PRAGMA freelist_count").fetch_one(conn).await?;
+    query(STATEMENT).execute(&mut *conn).await?;
+    let (left,): (i64,) = query_as("PRAGMA freelist_count").fetch_one(conn).await?;
     // Nothing went: a database that was copied without `auto_vacuum` keeps its pages.
     Ok(if left < free { u64::try_from(left - PAGES).unwrap_or(0) } else { 0 })
 }
 
 /// Removes blobs that nothing names and that are not fresh, and what an interrupted writer left.
-pub(super) async fn blobs(pool: &SqlitePool, blobs: &BlobStore) -> Result<u64, OutboxError> {
+pub(super) async fn blobs(pool: &Pool, blobs: &BlobStore) -> Result<u64, OutboxError> {
     let store = blobs.clone();
     let old = tokio::task::spawn_blocking(move || store.older_than(stale())).await.map_err(std::io::Error::other)??;
     let mut removed = 0;
     for group in old.chunks(200) {
         let names = serde_json::to_string(group).map_err(std::io::Error::other)?;
-        let used: Vec<(String,)> = sqlx::query_as(
-            "SELECT value FROM json_each(?) WHERE value IN (SELECT sha256 FROM content_blob)
+        let used: Vec<(String,)> = query_as(
+            "SELECT atom FROM json_each($1) WHERE atom IN (SELECT sha256 FROM content_blob)
                OR value IN (SELECT sha256 FROM gathered_blob) OR value IN (SELECT sha256 FROM line_blob)",
         )
         .bind(names)

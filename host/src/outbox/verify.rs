@@ -10,13 +10,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
-use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
-
+use super::db::{Conn, query_as, query_scalar};
 use super::look::Reader;
 use super::{OutboxError, content};
 use crate::blob::{BlobRef, BlobStore, hex, sha256_of};
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
 
 /// Is called once for each thing that was checked, from any thread.
 pub type Told = Arc<dyn Fn() + Send + Sync>;
@@ -87,7 +86,7 @@ const RULES: &[(&str, &str)] = &[
     (
         "judgement p{}: it waits, and there is a decision; or it was given up, and there is no error",
         "SELECT p.id FROM postponed p LEFT JOIN decision d ON d.event = p.event AND d.rule = p.rule
-         WHERE iif(p.next_at IS NULL, d.verdict IS NOT 'error', d.id IS NOT NULL)",
+         WHERE CASE WHEN p.next_at IS NULL THEN d.verdict IS DISTINCT FROM 'error' ELSE d.id IS NOT NULL END",
     ),
     ("judgement p{}: its trace is no JSON", "SELECT id FROM postponed WHERE NOT json_valid(trace)"),
     (
@@ -100,18 +99,18 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "event {}: its document is not the one that was stored",
-        "SELECT event FROM document WHERE length(CAST(text AS BLOB)) <> size OR NOT json_valid(coalesce(text, 'null'))
+        "SELECT event FROM document WHERE octet_length(text) <> size OR NOT json_valid(coalesce(text, 'null'))
            OR NOT json_valid(artifacts)",
     ),
     (
         "event {}: it is not found by its artifacts, or by others",
         "SELECT d.event FROM document d WHERE CASE WHEN json_valid(d.artifacts) THEN
            EXISTS (SELECT 1 FROM json_each(d.artifacts) j
-                   WHERE NOT EXISTS (SELECT 1 FROM artifact a WHERE a.name = j.value AND a.event = d.event)) END
+                   WHERE NOT EXISTS (SELECT 1 FROM artifact a WHERE a.name = j.atom AND a.event = d.event)) END
          UNION ALL
          SELECT a.event FROM artifact a WHERE NOT EXISTS (
-           SELECT 1 FROM document d, json_each(iif(json_valid(d.artifacts), d.artifacts, '[]')) j
-           WHERE d.event = a.event AND j.value = a.name)",
+           SELECT 1 FROM document d, json_each(CASE WHEN json_valid(d.artifacts) THEN d.artifacts ELSE '[]' END) j
+           WHERE d.event = a.event AND j.atom = a.name)",
     ),
     ("event {}: removed by retention, but has decisions", "SELECT id FROM event WHERE swept = 1 AND decisions <> 0"),
     (
@@ -150,7 +149,7 @@ const RULES: &[(&str, &str)] = &[
     (
         "mail {}: its size is not that of its head and body",
         "SELECT m.id FROM mail m LEFT JOIN content c ON c.id = m.content
-         WHERE c.id IS NULL OR m.size <> length(m.head) + 2 + c.size",
+         WHERE c.id IS NULL OR m.size <> octet_length(m.head) + 2 + c.size",
     ),
     (
         "mail {}: its header does not carry its Message-ID, or not its sender",
@@ -165,10 +164,10 @@ const RULES: &[(&str, &str)] = &[
         "decision {}: its mails are not for whom it was made",
         "SELECT d.id FROM decision d WHERE d.disposition = 'mailed' AND CASE WHEN json_valid(d.recipients) THEN
            EXISTS (SELECT r.address FROM mail m JOIN recipient r ON r.mail = m.id WHERE m.decision = d.id
-                   EXCEPT SELECT value FROM json_each(d.recipients))
-           OR EXISTS (SELECT value FROM json_each(d.recipients)
+                   EXCEPT SELECT atom FROM json_each(d.recipients))
+           OR EXISTS (SELECT atom FROM json_each(d.recipients)
                       EXCEPT SELECT r.address FROM mail m JOIN recipient r ON r.mail = m.id WHERE m.decision = d.id)
-           ELSE 1 END",
+           ELSE TRUE END",
     ),
     (
         "decision {}: its trace or its recipients are no JSON",
@@ -206,25 +205,29 @@ const RULES: &[(&str, &str)] = &[
     (
         "events: {}",
         "SELECT events || ' were stored, but ' || there || ' are there and ' || events_removed || ' were removed'
-         FROM (SELECT events, events_removed, (SELECT count(*) FROM event) AS there FROM tally)
+         FROM (SELECT CAST(sum(events) AS BIGINT) AS events, CAST(sum(events_removed) AS BIGINT) AS events_removed,
+                 (SELECT count(*) FROM event) AS there FROM tally) AS each
          WHERE events <> there + events_removed",
     ),
     (
         "mails: {}",
         "SELECT mails || ' were stored, but ' || there || ' are there and ' || mails_removed || ' were removed'
-         FROM (SELECT mails, mails_removed, (SELECT count(*) FROM mail) AS there FROM tally)
+         FROM (SELECT CAST(sum(mails) AS BIGINT) AS mails, CAST(sum(mails_removed) AS BIGINT) AS mails_removed,
+                 (SELECT count(*) FROM mail) AS there FROM tally) AS each
          WHERE mails <> there + mails_removed",
     ),
     (
         "recipients: {}",
         "SELECT recipients || ' were stored, but ' || there || ' are there and ' || recipients_removed || ' were removed'
-         FROM (SELECT recipients, recipients_removed, (SELECT count(*) FROM recipient) AS there FROM tally)
+         FROM (SELECT CAST(sum(recipients) AS BIGINT) AS recipients, CAST(sum(recipients_removed) AS BIGINT) AS recipients_removed,
+                 (SELECT count(*) FROM recipient) AS there FROM tally) AS each
          WHERE recipients <> there + recipients_removed",
     ),
     (
         "rejected lines: {}",
         "SELECT rejected || ' were stored, but ' || there || ' are there and ' || rejected_removed || ' were removed'
-         FROM (SELECT rejected, rejected_removed, (SELECT count(*) FROM rejected) AS there FROM tally)
+         FROM (SELECT CAST(sum(rejected) AS BIGINT) AS rejected, CAST(sum(rejected_removed) AS BIGINT) AS rejected_removed,
+                 (SELECT count(*) FROM rejected) AS there FROM tally) AS each
          WHERE rejected <> there + rejected_removed",
     ),
     ("totals: {} rows instead of one", "SELECT count(*) FROM tally HAVING count(*) <> 1"),
@@ -247,21 +250,21 @@ pub async fn verify_told(path: &Path, deep: bool, told: Told) -> Result<Option<R
     let blobs = reader.blobs();
     let conn = reader.conn();
     // One snapshot for everything: a daemon may go on meanwhile.
-    sqlx::raw_sql("BEGIN").execute(&mut *conn).await?;
+    conn.raw("BEGIN").await?;
     let mut report = Report::default();
     let check = if deep { "PRAGMA integrity_check" } else { "PRAGMA quick_check" };
-    let found: Vec<(String,)> = sqlx::query_as(check).fetch_all(&mut *conn).await?;
+    let found: Vec<(String,)> = query_as(check).fetch_all(&mut *conn).await?;
     broken(&mut report, "database: {}", found.into_iter().map(|(text,)| text).filter(|text| text != "ok"));
     for (sentence, query) in RULES {
         let query = format!("WITH found (what) AS ({query}) SELECT CAST(what AS TEXT) FROM found");
-        let found: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut *conn).await?;
+        let found: Vec<String> = query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut *conn).await?;
         broken(&mut report, sentence, found.into_iter());
         told();
     }
     report.sums = sums(conn).await?;
     add_up(&mut report);
     let named = contents(conn, &mut report, &*told).await?;
-    sqlx::raw_sql("COMMIT").execute(&mut *conn).await?;
+    conn.commit().await?;
     report.sums.blobs = i64::try_from(named.len()).unwrap_or(i64::MAX);
     check_blobs(conn, named, blobs, deep, told, &mut report).await?;
     Ok(Some(report))
@@ -277,15 +280,15 @@ fn broken(report: &mut Report, sentence: &str, mut found: impl Iterator<Item = S
     }
 }
 
-async fn sums(conn: &mut SqliteConnection) -> Result<Sums, OutboxError> {
+async fn sums(conn: &mut Conn) -> Result<Sums, OutboxError> {
     let mut sums = Sums::default();
-    let classes: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT class, count(*) FROM (
-           SELECT e.id, CASE WHEN max(coalesce(d.disposition IN ('mailed', 'gathered', 'digested'), 0)) THEN 2
+    let classes: Vec<(i64, i64)> = query_as(
+        "SELECT CAST(class AS BIGINT), count(*) FROM (
+           SELECT e.id, CASE WHEN count(CASE WHEN d.disposition IN ('mailed', 'gathered', 'digested') THEN 1 END) > 0 THEN 2
                              WHEN EXISTS (SELECT 1 FROM postponed p WHERE p.event = e.id AND p.next_at IS NOT NULL) THEN 4
-                             WHEN max(coalesce(d.disposition = 'error', 0)) THEN 3 ELSE 1 END AS class
+                             WHEN count(CASE WHEN d.disposition = 'error' THEN 1 END) > 0 THEN 3 ELSE 1 END AS class
            FROM event e LEFT JOIN decision d ON d.event = e.id WHERE e.swept = 0 GROUP BY e.id)
-         GROUP BY class",
+         AS each GROUP BY class",
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -298,7 +301,7 @@ async fn sums(conn: &mut SqliteConnection) -> Result<Sums, OutboxError> {
         }
     }
     let states: Vec<(String, i64)> =
-        sqlx::query_as("SELECT state, count(*) FROM recipient GROUP BY state").fetch_all(&mut *conn).await?;
+        query_as("SELECT state, count(*) FROM recipient GROUP BY state").fetch_all(&mut *conn).await?;
     for (state, count) in states {
         match state.as_str() {
             "queued" | "deferred" => sums.queued += count,
@@ -322,12 +325,13 @@ async fn sums(conn: &mut SqliteConnection) -> Result<Sums, OutboxError> {
         duplicates: i64,
         conflicts: i64,
     }
-    let counts: Option<Counts> = sqlx::query_as(
+    let counts: Option<Counts> = query_as(
         "SELECT (SELECT count(*) FROM event WHERE swept = 0) AS accepted, (SELECT count(*) FROM mail) AS there,
            (SELECT count(*) FROM recipient) AS recipients,
            (SELECT count(*) FROM gathered WHERE digest IS NULL) AS gathered,
            (SELECT count(*) FROM event WHERE swept = 1) AS swept, (SELECT count(*) FROM rejected) AS rejected,
-           duplicates, conflicts
+           CAST(coalesce(sum(duplicates), 0) AS BIGINT) AS duplicates,
+           CAST(coalesce(sum(conflicts), 0) AS BIGINT) AS conflicts
          FROM tally",
     )
     .fetch_optional(&mut *conn)
@@ -357,12 +361,12 @@ fn add_up(report: &mut Report) {
 
 /// Reads every stored body once. Answers the blobs that are named, with one of the bodies that name each.
 async fn contents(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     report: &mut Report,
     told: &(dyn Fn() + Send + Sync),
 ) -> Result<BTreeMap<(String, u64), String>, OutboxError> {
     let listed: Vec<(i64, String, i64)> =
-        sqlx::query_as("SELECT content, sha256, size FROM content_blob").fetch_all(&mut *conn).await?;
+        query_as("SELECT content, sha256, size FROM content_blob").fetch_all(&mut *conn).await?;
     let mut listed_of: BTreeMap<i64, BTreeSet<(String, u64)>> = BTreeMap::new();
     for (content, sha256, size) in listed {
         listed_of.entry(content).or_default().insert((sha256, unsigned(size)));
@@ -371,8 +375,7 @@ async fn contents(
     let mut wrong = Vec::new();
     {
         let mut rows =
-            sqlx::query_as::<_, (i64, String, i64, Vec<u8>)>("SELECT id, sha256, size, segments FROM content")
-                .fetch(&mut *conn);
+            query_as::<(i64, String, i64, Vec<u8>)>("SELECT id, sha256, size, segments FROM content").fetch(&mut *conn);
         while let Some((id, sha256, size, segments)) = rows.try_next().await? {
             told();
             let listed = listed_of.remove(&id).unwrap_or_default();
@@ -396,7 +399,7 @@ async fn contents(
     broken(report, "body {}", wrong.into_iter());
     let mut changed = Vec::new();
     {
-        let mut lines = sqlx::query_as::<_, (i64, String, Vec<u8>)>(
+        let mut lines = query_as::<(i64, String, Vec<u8>)>(
             "SELECT e.id, e.digest, l.line FROM line l JOIN event e ON e.id = l.event",
         )
         .fetch(&mut *conn);
@@ -408,12 +411,12 @@ async fn contents(
     }
     broken(report, "event {}: the line that is kept of it is not the one that came", changed.into_iter());
     let gathered: Vec<(i64, String, i64)> =
-        sqlx::query_as("SELECT gathered, sha256, size FROM gathered_blob").fetch_all(&mut *conn).await?;
+        query_as("SELECT gathered, sha256, size FROM gathered_blob").fetch_all(&mut *conn).await?;
     named.extend(
         gathered.into_iter().map(|(id, sha256, size)| ((sha256, unsigned(size)), format!("gathered item {id}"))),
     );
     let lines: Vec<(i64, String, i64)> =
-        sqlx::query_as("SELECT event, sha256, size FROM line_blob").fetch_all(&mut *conn).await?;
+        query_as("SELECT event, sha256, size FROM line_blob").fetch_all(&mut *conn).await?;
     named.extend(
         lines.into_iter().map(|(id, sha256, size)| ((sha256, unsigned(size)), format!("the line of event {id}"))),
     );
@@ -423,7 +426,7 @@ async fn contents(
 /// Looks at every file that is named. One that is missing is asked for again, since retention may have removed it
 /// together with what named it.
 async fn check_blobs(
-    conn: &mut SqliteConnection,
+    conn: &mut Conn,
     named: BTreeMap<(String, u64), String>,
     blobs: BlobStore,
     deep: bool,
@@ -450,10 +453,10 @@ async fn check_blobs(
     .map_err(io::Error::other)?;
     let mut wrong = Vec::new();
     for (sentence, sha256) in missing {
-        let (still,): (bool,) = sqlx::query_as(
-            "SELECT EXISTS (SELECT 1 FROM content_blob WHERE sha256 = ?1)
-               OR EXISTS (SELECT 1 FROM gathered_blob WHERE sha256 = ?1)
-               OR EXISTS (SELECT 1 FROM line_blob WHERE sha256 = ?1)",
+        let (still,): (bool,) = query_as(
+            "SELECT EXISTS (SELECT 1 FROM content_blob WHERE sha256 = $1)
+               OR EXISTS (SELECT 1 FROM gathered_blob WHERE sha256 = $1)
+               OR EXISTS (SELECT 1 FROM line_blob WHERE sha256 = $1)",
         )
         .bind(sha256)
         .fetch_one(&mut *conn)

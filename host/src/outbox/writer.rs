@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::command::{Claims, Done, Effects, GROUP_BYTES, GROUP_ROWS, Message, Waiting, Work};
+use super::db::{Conn, query, query_as};
 use super::space::{Ballast, Space};
 use super::sql::{Trouble, trouble};
 use super::{OutboxError, accept, claim, digest, postponed, sweep};
@@ -37,7 +37,7 @@ const BUSY_TRIES: u32 = 12;
 /// The writer's task.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) conn: SqliteConnection,
+    pub(super) conn: Conn,
     pub(super) meter: Arc<Meter>,
     pub(super) path: PathBuf,
     pub(super) retry: RetryPolicy,
@@ -232,7 +232,7 @@ impl Writer {
         let result = match result {
             Ok(answers) => {
                 fault::point("before_commit");
-                sqlx::raw_sql("COMMIT").execute(&mut self.conn).await.map(|_| answers)
+                self.conn.commit().await.map(|()| answers)
             }
             Err(error) => Err(error),
         };
@@ -246,23 +246,22 @@ impl Writer {
                 Ok(answers)
             }
             Err(error) => {
-                // SQLite may have rolled back by itself; then this one is refused, and that is all right.
-                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.conn).await;
+                let _ = self.conn.rollback().await;
                 Err(error)
             }
         }
     }
 
-    /// `BEGIN IMMEDIATE`: the write lock is taken before anything is read, so that no snapshot can be too old.
+    /// Begins, when no other process writes.
     async fn begin(&mut self) -> Result<(), sqlx::Error> {
         let mut tries = 1;
         loop {
-            match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.conn).await {
+            match self.conn.begin().await {
                 Err(error) if trouble(&error) == Trouble::Busy && tries < BUSY_TRIES => {
                     tracing::warn!("another process holds the outbox's write lock");
                     tries += 1;
                 }
-                other => return other.map(|_| ()),
+                other => return other,
             }
         }
     }
@@ -305,7 +304,7 @@ impl Writer {
                     Done::Settled(postponed::settle(conn, &self.retry, *id, *attempts, judged, *now, effects).await?)
                 }
                 Work::Forget { source } => {
-                    let gone = sqlx::query("DELETE FROM position WHERE source = ?").bind(source).execute(&mut *conn);
+                    let gone = query("DELETE FROM position WHERE source = $1").bind(source).execute(&mut *conn);
                     Done::Count(gone.await?.rows_affected())
                 }
                 Work::Sweep { cutoff, known } => Done::Count(sweep::apply(conn, *cutoff, *known, effects).await?),
@@ -320,10 +319,10 @@ impl Writer {
     /// Brings the log into the database. A disk that is full, or a reader in the way, is no error: the log remains.
     async fn checkpoint(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
         fault::point("before_checkpoint");
-        match sqlx::raw_sql(statement).execute(&mut self.conn).await {
+        match self.conn.raw(statement).await {
             Err(error) if fatal(&error) => return Err(error),
             Err(error) => tracing::warn!(%error, "the outbox's log could not be moved into the database yet"),
-            Ok(_) => {}
+            Ok(()) => {}
         }
         fault::point("after_checkpoint");
         Ok(())
@@ -332,7 +331,7 @@ impl Writer {
     /// `data_version` changes on this connection when another one has committed; nobody writes in this process but
     /// this connection, so it was another process.
     async fn look_around(&mut self, seen: &mut Option<i64>) -> Result<(), sqlx::Error> {
-        match sqlx::query_as::<_, (i64,)>("PRAGMA data_version").fetch_one(&mut self.conn).await {
+        match query_as::<(i64,)>("PRAGMA data_version").fetch_one(&mut self.conn).await {
             Ok((now,)) => {
                 if seen.replace(now).is_some_and(|before| before != now) {
                     self.version.send_modify(|version| *version += 1);

@@ -55,7 +55,7 @@ pub struct Trouble {
 }
 
 /// Asks plugins by the operator's name for them. Blocking.
-pub trait Ask {
+pub trait Ask: Sync {
     /// What a filter says.
     ///
     /// # Errors

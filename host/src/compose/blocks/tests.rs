@@ -169,7 +169,14 @@ fn bars_are_between_nothing_and_full_whatever_a_plugin_computes() {
 fn the_estimate_is_on_the_high_side() {
     let templates = crate::compose::templates::Templates::load(None, &[]).unwrap();
     let render = |view: &crate::compose::view::View| {
-        templates.render("flow-completion", crate::compose::templates::Slot::Html, view).unwrap().len()
+        templates
+            .render(
+                "flow-completion",
+                crate::compose::templates::Slot::Html,
+                &crate::compose::templates::Seen::of(view),
+            )
+            .unwrap()
+            .len()
     };
     let empty = render(&crate::compose::view::View::default());
     let nasty = ["<>\"'& \t\n".repeat(100), " ".repeat(900) + "x", "a.".repeat(1_000), "é".repeat(1_000)];

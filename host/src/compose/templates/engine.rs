@@ -1,13 +1,13 @@
 //! Compiled templates: all files, for each language and both kinds of output.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 
-use super::{DIGEST_SET, Slot, TemplateError, context, filters, lint, own, scan, speech};
+use super::{DIGEST_SET, Slot, TemplateError, cells, context, filters, lint, own, scan, speech};
 use crate::compose::locale::Locale;
 use crate::compose::samples;
 
@@ -24,6 +24,8 @@ pub(super) struct Engine {
     pub(super) files: BTreeMap<String, String>,
     /// By language; compiled once, and shared.
     environments: BTreeMap<String, Environments>,
+    /// What each file that stands alone names and does not set itself.
+    names: BTreeMap<String, HashSet<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ impl Engine {
         locales: &BTreeMap<String, Locale>,
         errors: &mut Vec<TemplateError>,
     ) -> Self {
-        let mut engine = Self { files: BTreeMap::new(), environments: BTreeMap::new() };
+        let mut engine = Self { files: BTreeMap::new(), environments: BTreeMap::new(), names: BTreeMap::new() };
         let mut compiled = Environments { plain: environment(false), html: environment(true) };
         for (name, text) in files {
             let found = scan::refused(&name, &text);
@@ -54,6 +56,15 @@ impl Engine {
             engine.files.insert(name.clone(), text);
             if let Err(error) = done {
                 errors.push(engine.explain(&name, &error, None));
+            }
+        }
+        for (name, text) in &engine.files {
+            let others = ["extends", "import", "include"].iter().any(|word| text.contains(word));
+            if let Ok(template) = compiled.plain.get_template(name)
+                && !others
+            {
+                let names = template.undeclared_variables(false).into_iter().filter(|name| name != "t").collect();
+                engine.names.insert(name.clone(), names);
             }
         }
         for (name, locale) in locales {
@@ -76,12 +87,16 @@ impl Engine {
             return Err(TemplateError::of_file(file, "", format!("there are no texts in the language `{language}`")));
         };
         let environment = if slot == Slot::Html { &environments.html } else { &environments.plain };
-        let mut out = Capped(Vec::with_capacity(16 * 1024));
+        let mut out = Capped(Vec::with_capacity(32 * 1024));
         environment
             .get_template(file)
             .and_then(|template| template.render_captured_to(context.clone(), &mut out).map(drop))
             .map_err(|error| self.explain(file, &error, Some(context)))?;
-        let mut text = String::from_utf8_lossy(&out.0).replace("\r\n", "\n").replace('\r', "\n");
+        // What a template writes is text, so nothing is lost here.
+        let mut text = String::from_utf8(out.0).unwrap_or_default();
+        if memchr::memchr(b'\r', text.as_bytes()).is_some() {
+            text = text.replace("\r\n", "\n").replace('\r', "\n");
+        }
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -89,6 +104,11 @@ impl Engine {
             Slot::Subject => crate::text::one_line(&text),
             Slot::Text | Slot::Html => text,
         })
+    }
+
+    /// Whether a file names nothing of the view but these fields. It may not be told of one that includes others.
+    pub(super) fn names_only(&self, file: &str, fields: &[&str]) -> bool {
+        self.names.get(file).is_some_and(|names| names.iter().all(|name| fields.contains(&name.as_str())))
     }
 
     /// Renders every slot of a set in a language against the made-up views, and those of the shipped events if `shipped`.
@@ -252,6 +272,9 @@ fn environment(html: bool) -> Environment<'static> {
     environment.remove_global("debug");
     filters::add(&mut environment, html);
     own::add(&mut environment);
+    if html {
+        cells::add(&mut environment);
+    }
     environment
 }
 

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
-use super::{bars, plain};
+use super::{bars, given, plain};
 use crate::compose::human;
-use crate::compose::view::{Bar, Fact};
+use crate::compose::view::Bar;
 use crate::text;
 
 /// Said when a template turns escaping off for the HTML part.
@@ -22,7 +22,7 @@ pub(super) fn refuse(message: &str) -> Error {
 }
 
 /// Characters of a word that `br` leaves whole.
-const LONG: usize = 32;
+pub(super) const LONG: usize = 32;
 
 /// Columns of the widest text table, whatever a template asks for: each row is filled up to its width.
 const WIDEST: usize = 1_000;
@@ -35,7 +35,11 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
         environment.add_filter("e", escape_filter);
         environment.add_filter("br", |value: Value, longest: Option<usize>| match value.is_safe() {
             true => value,
-            false => Value::from_safe_string(broken(&shown(&value), longest.unwrap_or(LONG))),
+            false => {
+                let (text, mut out) = (shown(&value), String::new());
+                break_into(&mut out, &text, longest.unwrap_or(LONG));
+                Value::from_safe_string(out)
+            }
         });
         environment.set_formatter(|out, state, value| {
             if !matches!(state.auto_escape(), AutoEscape::Html) {
@@ -82,12 +86,13 @@ pub(super) fn add(environment: &mut Environment<'static>, html: bool) {
         },
     );
     environment.add_filter("count", |number: u64, noun: String| human::count(number, &noun));
-    environment.add_filter("text_table", |table: Serde<plain::Rows>, width: Option<usize>| {
-        plain::table(&table, width.unwrap_or(plain::WIDTH).min(WIDEST))
+    environment.add_filter("text_table", |table: Value, width: Option<usize>| {
+        given::rows(&table, "text_table").map(|rows| plain::table(&rows, width.unwrap_or(plain::WIDTH).min(WIDEST)))
     });
     environment.add_filter(
         "text_facts",
-        |state: &State<'_, '_>, facts: Serde<Vec<Fact>>, width: Option<usize>, indent: Option<String>| {
+        |state: &State<'_, '_>, facts: Value, width: Option<usize>, indent: Option<String>| {
+            let facts = given::facts(&facts, "text_facts")?;
             let (text, indent) = (plain::facts(&facts, width.unwrap_or(plain::WIDTH)), indent.unwrap_or_default());
             pay(state, text.lines().count(), indent.len())?;
             Ok(text.lines().map(|line| format!("{indent}{line}\n")).collect::<String>())
@@ -123,7 +128,7 @@ fn escape_filter(value: Value) -> Value {
 
 /// The five characters that mean something in HTML. Slashes stay, so that links can be read in the source.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['&', '<', '>', '"', '\'']) {
+    if !text.bytes().any(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + text.len() / 4);
@@ -142,8 +147,11 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 
 /// Escaped text whose line breaks are `<br>`, whose runs of blanks stay apart, and whose long words may break at
 /// their joints or, failing these, anywhere, so that no cell is wider than a phone even where no style is heeded.
-fn broken(text: &str, longest: usize) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 4);
+pub(super) fn break_into(out: &mut String, text: &str, longest: usize) {
+    if is_simple(text, longest) {
+        out.push_str(&escape(text));
+        return;
+    }
     for (at, line) in text.split('\n').enumerate() {
         if at > 0 {
             out.push_str("<br>");
@@ -158,10 +166,30 @@ fn broken(text: &str, longest: usize) -> String {
                 _ if word.is_empty() => out.push_str("&nbsp;"),
                 _ => out.push(' '),
             }
-            breakable(&mut out, word, longest);
+            for (at, part) in word.split('\t').enumerate() {
+                out.push_str(if at > 0 { "&nbsp; &nbsp; " } else { "" });
+                breakable(out, part, longest);
+            }
         }
     }
-    out.replace('\t', "&nbsp; &nbsp; ")
+}
+
+/// Whether nothing needs to be broken or kept apart: one line of short words with a blank between them. Most cells are so.
+fn is_simple(text: &str, longest: usize) -> bool {
+    let (mut blank, mut run) = (true, 0);
+    for byte in text.bytes() {
+        match byte {
+            b' ' if blank => return false,
+            b' ' => (blank, run) = (true, 0),
+            b'!'..=b'~' => (blank, run) = (false, run + 1),
+            _ => return false,
+        }
+        if run > longest {
+            return false;
+        }
+    }
+    // A blank at the end is one before an empty word.
+    !blank || text.is_empty()
 }
 
 /// A word, with places to break if it is long.

@@ -1,7 +1,8 @@
 //! Tables and facts of the text part. No value begins a line of its own: rows are indented, further lines of a value
 //! have a bar before them.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
 use unicode_width::UnicodeWidthStr;
 
 use crate::compose::blocks::is_tree;
@@ -16,17 +17,14 @@ const INDENT: &str = "  ";
 const BAR: &str = "    | ";
 
 /// What a result table and a plugin's table have in common.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub(super) struct Rows {
-    columns: Vec<String>,
+    pub(super) columns: Vec<String>,
     /// Columns that stand on the right; not known of a result table, whose numbers do.
-    #[serde(default)]
-    right: Option<Vec<bool>>,
-    rows: Vec<Vec<String>>,
-    #[serde(default)]
-    hidden_columns: u64,
-    #[serde(default)]
-    layout: Layout,
+    pub(super) right: Option<Vec<bool>>,
+    pub(super) rows: Vec<Vec<String>>,
+    pub(super) hidden_columns: u64,
+    pub(super) layout: Layout,
 }
 
 /// A table with aligned columns if it fits `width`, else one value below the other.
@@ -34,15 +32,15 @@ pub(super) fn table(table: &Rows, width: usize) -> String {
     if table.columns.is_empty() {
         return String::new();
     }
-    let cells: Vec<Vec<String>> =
+    let cells: Vec<Vec<Cow<'_, str>>> =
         table.rows.iter().map(|row| row.iter().map(|cell| with_branch(cell)).collect()).collect();
     let widths: Vec<usize> = table
         .columns
         .iter()
         .enumerate()
         .map(|(at, name)| {
-            let longest = cells.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max();
-            name.width().max(longest.unwrap_or_default())
+            let longest = cells.iter().filter_map(|row| row.get(at)).map(|cell| columns(cell)).max();
+            columns(name).max(longest.unwrap_or_default())
         })
         .collect();
     let total = INDENT.len() + widths.iter().map(|width| width + 2).sum::<usize>();
@@ -60,30 +58,37 @@ pub(super) fn table(table: &Rows, width: usize) -> String {
         })
         .collect();
     let mut out = String::new();
-    let mut push = |row: &[String]| {
-        let mut line = String::from(INDENT);
-        for ((cell, width), number) in row.iter().zip(&widths).zip(&numbers) {
-            let blanks = " ".repeat(width.saturating_sub(cell.width()));
-            let (before, after) = if *number { (blanks.as_str(), "") } else { ("", blanks.as_str()) };
-            line.push_str(before);
-            line.push_str(cell);
-            line.push_str(after);
-            line.push_str("  ");
+    let mut push = |row: &mut dyn Iterator<Item = &str>| {
+        out.push_str(INDENT);
+        for ((cell, width), number) in row.zip(&widths).zip(&numbers) {
+            let blanks = width.saturating_sub(columns(cell));
+            let (before, after) = if *number { (blanks, 0) } else { (0, blanks) };
+            out.extend(std::iter::repeat_n(' ', before));
+            out.push_str(cell);
+            out.extend(std::iter::repeat_n(' ', after + 2));
         }
-        out.push_str(line.trim_end());
+        out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
     };
-    push(&table.columns);
-    push(&widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>());
-    cells.iter().for_each(|row| push(row));
+    push(&mut table.columns.iter().map(String::as_str));
+    push(&mut widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().iter().map(String::as_str));
+    cells.iter().for_each(|row| push(&mut row.iter().map(AsRef::as_ref)));
     out
 }
 
+/// Columns that a text takes on a terminal.
+fn columns(text: &str) -> usize {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) { text.len() } else { text.width() }
+}
+
 /// One line, blanks at its beginning kept.
-fn with_branch(cell: &str) -> String {
+fn with_branch(cell: &str) -> Cow<'_, str> {
+    if !cell.ends_with(' ') && cell.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(cell);
+    }
     let words = cell.trim_start_matches(' ');
     let line = text::one_line(words);
-    if line.is_empty() { line } else { format!("{}{line}", " ".repeat(cell.len() - words.len())) }
+    Cow::Owned(if line.is_empty() { line } else { format!("{}{line}", " ".repeat(cell.len() - words.len())) })
 }
 
 /// A tree that is too wide for a table: each row's first cell with its branch, and what else there is of it below,

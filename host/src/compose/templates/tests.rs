@@ -30,9 +30,9 @@ fn the_stock_templates_pass_their_own_proof() {
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(samples::shipped().len(), crate::event::samples().len());
     for view in samples::views().iter().chain(samples::shipped()) {
-        assert_eq!(templates.render(STOCK_SET, Slot::Subject, view).unwrap(), view.subject);
-        let text = templates.render(STOCK_SET, Slot::Text, view).unwrap();
-        let html = templates.render(STOCK_SET, Slot::Html, view).unwrap();
+        assert_eq!(templates.render(STOCK_SET, Slot::Subject, &Seen::of(view)).unwrap(), view.subject);
+        let text = templates.render(STOCK_SET, Slot::Text, &Seen::of(view)).unwrap();
+        let html = templates.render(STOCK_SET, Slot::Html, &Seen::of(view)).unwrap();
         for part in [&text, &html] {
             assert!(part.contains(&view.title) || part.contains(&view.host) || view.host.contains('<'));
             assert!(part.contains(&view.flow_id) || view.flow.is_empty());
@@ -46,9 +46,9 @@ fn the_stock_templates_pass_their_own_proof() {
 fn a_file_in_the_folder_replaces_the_stock_one() {
     let templates = load(&[("flow-completion.subject.j2", "\u{feff}{{ host }}\r\n: {{ rows }}\r\n")]).unwrap();
     let view = samples::views().remove(0);
-    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &view).unwrap(), "ws-17.example.org⏎: 120");
-    assert_eq!(templates.render_stock(STOCK_SET, Slot::Subject, &view).unwrap(), view.subject);
-    assert!(templates.render(STOCK_SET, Slot::Html, &view).unwrap().contains("ws-17"));
+    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &Seen::of(&view)).unwrap(), "ws-17.example.org⏎: 120");
+    assert_eq!(templates.render_stock(STOCK_SET, Slot::Subject, &Seen::of(&view)).unwrap(), view.subject);
+    assert!(templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap().contains("ws-17"));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_text_file_included_by_html_is_escaped_all_the_same() {
     ])
     .unwrap();
     let view = View { host: "<b>".to_owned(), ..samples::views().remove(0) };
-    let html = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    let html = templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap();
     assert!(!html.contains("<b>"), "{html}");
 }
 
@@ -160,9 +160,9 @@ fn data_is_never_evaluated() {
         subject: code.to_owned(),
         ..samples::views().remove(0)
     };
-    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &view).unwrap(), code);
-    assert!(templates.render(STOCK_SET, Slot::Text, &view).unwrap().contains(code));
-    let html = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &Seen::of(&view)).unwrap(), code);
+    assert!(templates.render(STOCK_SET, Slot::Text, &Seen::of(&view)).unwrap().contains(code));
+    let html = templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap();
     assert!(html.contains("{{ 7*7 }} {% include &#39;/etc/passwd&#39; %}"));
 }
 
@@ -182,7 +182,7 @@ fn links_stay_inside_the_folder() {
     std::os::unix::fs::symlink("..2026_08", dir.path().join("..data")).unwrap();
     std::os::unix::fs::symlink("..data/flow-completion.subject.j2", &link).unwrap();
     let templates = Templates::load(Some(dir.path()), &[]).unwrap();
-    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &samples::views()[0]).unwrap(), "one");
+    assert_eq!(templates.render(STOCK_SET, Slot::Subject, &Seen::of(&samples::views()[0])).unwrap(), "one");
 }
 
 #[test]
@@ -216,12 +216,16 @@ fn skeleton(html: &str) -> Vec<String> {
 fn hostile_values_change_no_tag_of_the_stock_mail() {
     let templates = Templates::load(None, &[]).unwrap();
     for view in samples::views() {
-        let plain = skeleton(&templates.render(STOCK_SET, Slot::Html, &view).unwrap());
+        let plain = skeleton(&templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap());
         for hostile in
             ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "'-->]]></style></td></table>", "<!--"]
         {
             let view = samples::hostile(&view, lint::Probe::Appended(hostile));
-            assert_eq!(skeleton(&templates.render(STOCK_SET, Slot::Html, &view).unwrap()), plain, "{hostile}");
+            assert_eq!(
+                skeleton(&templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap()),
+                plain,
+                "{hostile}"
+            );
         }
     }
 }
@@ -242,11 +246,11 @@ fn what_no_sample_shows_is_looked_at_when_it_is_written() {
     let html = "<p>{% if host == \"ws onclick=x\" %}<b title={{ host }}>x</b>{% endif %}.</p>";
     let templates = load(&[("flow-completion.html.j2", html)]).unwrap();
     let mut view = samples::views().remove(0);
-    assert!(templates.render(STOCK_SET, Slot::Html, &view).is_ok());
+    assert!(templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).is_ok());
     view.host = "ws onclick=x".to_owned();
-    let error = templates.render(STOCK_SET, Slot::Html, &view).unwrap_err();
+    let error = templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap_err();
     assert!(error.message.contains("onclick"), "{error}");
-    assert!(templates.render_stock(STOCK_SET, Slot::Html, &view).is_ok());
+    assert!(templates.render_stock(STOCK_SET, Slot::Html, &Seen::of(&view)).is_ok());
 }
 
 #[test]
@@ -270,7 +274,7 @@ fn the_example_for_authors_works() {
     let mut examples = page.split("```jinja\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let example = examples.find(|example| example.contains("plugin_notes(view.plugin_notes)")).unwrap();
     let templates = load(&[("flow-completion.html.j2", example)]).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let html = templates.render(STOCK_SET, Slot::Html, &samples::views()[0]).unwrap();
+    let html = templates.render(STOCK_SET, Slot::Html, &Seen::of(&samples::views()[0])).unwrap();
     assert!(html.contains("<b>3 hits</b>") && html.contains("Process tree") && html.contains("Danger"), "{html}");
 }
 
@@ -325,13 +329,13 @@ fn the_examples_for_authors_give_what_they_say() {
     for line in examples.filter(|line| !line.contains("{% block ")) {
         let cells = cells(line);
         let (example, gives) = (&cells[cells.len() - 3], &cells[cells.len() - 2]);
-        let html = cells[1].starts_with("`br`");
+        let html = ["`br`", "`html_rows("].iter().any(|name| cells[1].starts_with(name));
         let slot = if html { Slot::Html } else { Slot::Text };
         let written = write("example.j2", bare(example), slot);
         assert_eq!(written.trim().replace('\n', "⏎"), bare(gives), "{example}");
         tried += 1;
     }
-    assert_eq!(tried, 21);
+    assert_eq!(tried, 22);
     let mut tried = 0;
     for rest in page.split("```jinja\n").skip(1) {
         let Some((example, rest)) = rest.split_once("```\n\ngives\n\n```") else { continue };
@@ -398,7 +402,7 @@ fn the_locale_for_authors_writes_what_it_says() {
 #[test]
 fn the_page_for_authors_leaves_no_filter_out() {
     let page = include_str!("../../../../templates/README.md");
-    for file in ["filters.rs", "speech.rs", "own.rs"] {
+    for file in ["filters.rs", "speech.rs", "own.rs", "cells.rs"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compose/templates").join(file);
         let code = std::fs::read_to_string(path).unwrap();
         for rest in code.split("add_filter(").skip(1) {
@@ -457,9 +461,9 @@ fn mistakes_in_filters_are_told_in_words() {
 fn a_mail_is_written_in_its_own_language() {
     let mut view = samples::views().remove(0);
     let templates = Templates::load(None, &[]).unwrap();
-    let english = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    let english = templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap();
     view.language = "de".to_owned();
-    let german = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    let german = templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap();
     for (en, de) in [
         ("<html lang=\"en\"", "<html lang=\"de\""),
         ("Open the flow", "Flow öffnen"),
@@ -474,7 +478,7 @@ fn a_mail_is_written_in_its_own_language() {
     assert_eq!(skeleton(&english.replace("lang=\"en\"", "lang=\"de\"")), skeleton(&german), "the layout is the same");
     // A language that has gone since the mail was gathered.
     view.language = "xx".to_owned();
-    assert!(templates.render(STOCK_SET, Slot::Text, &view).unwrap().contains("because of the rule"));
+    assert!(templates.render(STOCK_SET, Slot::Text, &Seen::of(&view)).unwrap().contains("because of the rule"));
 }
 
 #[test]
@@ -488,7 +492,7 @@ fn a_site_brings_a_language() {
     let templates = load().unwrap_or_else(|errors| panic!("{errors:?}"));
     assert!(templates.remarks()[0].message.contains("texts missing, which will be English"));
     let view = View { language: "fr".to_owned(), ..samples::views().remove(0) };
-    let html = templates.render(STOCK_SET, Slot::Html, &view).unwrap();
+    let html = templates.render(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap();
     assert!(html.contains("Ouvrir &lt;le&gt; flow") && html.contains("Open the client"));
     assert_eq!(templates.locale(None).language().name(), "fr");
     assert_eq!(templates.locale(Some("de")).language().name(), "de");

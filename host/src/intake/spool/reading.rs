@@ -187,7 +187,12 @@ impl Reading {
 
     /// The part was judged and is to be stored: its bad lines are set aside, the files that the good ones name are
     /// remembered.
-    pub(super) fn judged(&mut self, folders: &Folders, part: &mut Part, rejected: Vec<Option<String>>) -> io::Result<()> {
+    pub(super) fn judged(
+        &mut self,
+        folders: &Folders,
+        part: &mut Part,
+        rejected: Vec<Option<String>>,
+    ) -> io::Result<()> {
         let mut bad = Vec::new();
         for (place, rejected) in part.places.iter_mut().zip(rejected) {
             let Some(reason) = rejected else {

@@ -73,9 +73,8 @@ impl Spool {
         let mut judged: Option<Judged<'_>> = None;
         loop {
             let (stopping, last) = (self.mode.is_stopped(), judged.is_none());
-            let ahead = async {
-                if stopping { Ok((reading, Ok(None))) } else { self.ahead(&claim, reading, last).await }
-            };
+            let ahead =
+                async { if stopping { Ok((reading, Ok(None))) } else { self.ahead(&claim, reading, last).await } };
             let (stored, ahead) = tokio::join!(stored(judged.take()), ahead);
             let fates = stored.as_ref().and_then(|(_, fates)| fates.as_ref().ok()).into_iter().flatten();
             fates.for_each(|fate| counts.count(fate));

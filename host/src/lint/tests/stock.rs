@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::super::*;
 use crate::compose::samples;
-use crate::compose::templates::{DIGEST_SET, STOCK_SET, Slot, Templates};
+use crate::compose::templates::{DIGEST_SET, STOCK_SET, Seen, Slot, Templates};
 
 /// Errors and warnings of a mail by the stock templates, and tables that do not say what they are for.
 fn found(templates: &Templates, set: &str, view: &impl Serialize, name: &str) -> Vec<String> {
-    let part = |slot| templates.render_stock(set, slot, view).unwrap();
+    let part = |slot| templates.render_stock(set, slot, &Seen::of(view)).unwrap();
     let (subject, html, text) = (part(Slot::Subject), part(Slot::Html), part(Slot::Text));
     let cids = html.split("\"cid:").skip(1).filter_map(|rest| rest.split('"').next());
     let files = cids.map(|cid| File { name: "p.png", content_type: "image/png", size: 1, cid: Some(cid) });
@@ -47,7 +47,7 @@ fn the_stock_templates_have_no_warnings() {
 fn the_contrast_of_stock_mails_can_be_told_in_both_schemes() {
     let templates = Templates::load(None, &[]).unwrap();
     for view in samples::views() {
-        let html = templates.render_stock(STOCK_SET, Slot::Html, &view).unwrap();
+        let html = templates.render_stock(STOCK_SET, Slot::Html, &Seen::of(&view)).unwrap();
         let page = Page::new(&html);
         for scheme in [Scheme::Light, Scheme::Dark] {
             let styles = style::of(&page.document, &page.sheets, scheme).unwrap();

@@ -9,6 +9,7 @@ use super::page::{self, Page};
 use super::stored::flow_ids;
 use super::{DecisionRow, Reader, StoredDecision, invalid};
 use crate::outbox::OutboxError;
+use crate::outbox::db::{query_as, query_scalar};
 use crate::outbox::sql::{ids, millis, timestamp};
 use crate::rule::Verdict;
 
@@ -88,36 +89,40 @@ macro_rules! candidates {
     ($from:literal, $row:literal, $where:literal) => {
         concat!(
             "SELECT e.id, e.org_id || '/' || e.client_id || '/' || e.flow_id AS event, e.client_id AS client, \
-             e.flow_id AS flow, e.received, e.source, t.artifacts FROM ",
+             e.flow_id AS flow, e.received, e.source, \
+             (SELECT t.artifacts FROM document t WHERE t.event = e.id) AS artifacts FROM ",
             $from,
-            " LEFT JOIN document t ON t.event = e.id WHERE +e.swept = 0 AND ",
+            " WHERE +e.swept = 0 AND ",
             $row,
-            " < ?1 AND ",
+            " < $1 AND ",
             $where,
             " ORDER BY ",
             $row,
-            " DESC LIMIT ?2"
+            " DESC LIMIT $2"
         )
     };
 }
 
-const ALL: &str = candidates!("event e", "e.id", "?3 IS NULL");
-const OF_CLIENT: &str = candidates!("event e", "e.id", "e.client_id = ?3");
-const OF_FLOW: &str = candidates!("event e", "e.id", "e.flow_id IN (SELECT value FROM json_each(?3))");
-const OF_ARTIFACT: &str = candidates!("artifact a CROSS JOIN event e ON e.id = a.event", "a.event", "a.name = ?3");
-const OF_RULE: &str = candidates!("decision d CROSS JOIN event e ON e.id = d.event", "d.event", "d.rule = ?3");
-const OF_VERDICT: &str =
-    candidates!("decision d CROSS JOIN event e ON e.id = d.event", "d.event", "d.verdict <> 'skip' AND d.verdict = ?3");
-const OUTCOMES: &str = "SELECT 0 AS late, id, event, rule, verdict, disposition AS outcome, reason FROM decision
-     WHERE event IN (SELECT value FROM json_each(?1))
-     UNION ALL SELECT 1, id, event, rule, 'postponed', 'postponed', reason FROM postponed
-     WHERE event IN (SELECT value FROM json_each(?1)) AND next_at IS NOT NULL";
-const UNTIL: &str = "SELECT id FROM event WHERE swept = 0 AND received <= ?1 ORDER BY received DESC LIMIT 1";
+const ALL: &str = candidates!("event e", "e.id", "$3 IS NULL");
+const OF_CLIENT: &str = candidates!("event e", "e.id", "e.client_id = $3");
+const OF_FLOW: &str = candidates!("event e", "e.id", "e.flow_id IN (SELECT atom FROM json_each($3))");
+const OF_ARTIFACT: &str = candidates!("artifact a CROSS JOIN event e", "a.event", "e.id = a.event AND a.name = $3");
+const OF_RULE: &str = candidates!("decision d CROSS JOIN event e", "d.event", "e.id = d.event AND d.rule = $3");
+const OF_VERDICT: &str = candidates!(
+    "decision d CROSS JOIN event e",
+    "d.event",
+    "e.id = d.event AND d.verdict <> 'skip' AND d.verdict = $3"
+);
+const OUTCOMES: &str = "SELECT FALSE AS late, id, event, rule, verdict, disposition AS outcome, reason FROM decision
+     WHERE event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))
+     UNION ALL SELECT TRUE, id, event, rule, 'postponed', 'postponed', reason FROM postponed
+     WHERE event IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) AND next_at IS NOT NULL";
+const UNTIL: &str = "SELECT id FROM event WHERE swept = 0 AND received <= $1 ORDER BY received DESC LIMIT 1";
 const ARTIFACTS: &str = "WITH RECURSIVE names (name) AS (
        SELECT (SELECT min(name) FROM artifact)
        UNION ALL SELECT (SELECT min(name) FROM artifact WHERE artifact.name > names.name) FROM names
        WHERE names.name IS NOT NULL)
-     SELECT name FROM names WHERE name IS NOT NULL LIMIT ?1";
+     SELECT name FROM names WHERE name IS NOT NULL LIMIT $1";
 
 /// Every query, for the test that none reads a table from end to end.
 #[cfg(test)]
@@ -178,13 +183,13 @@ impl Reader {
         let mut before = before;
         if let (Some(until), None) = (filter.until, before) {
             let until = until.checked_add(DISORDER).unwrap_or(until);
-            let newest: Option<i64> = sqlx::query_scalar(UNTIL).bind(millis(until)).fetch_optional(self.conn()).await?;
+            let newest: Option<i64> = query_scalar(UNTIL).bind(millis(until)).fetch_optional(self.conn()).await?;
             before = Some(newest.map_or(0, |newest| newest.saturating_add(1)));
         }
         let oldest = filter.since.and_then(|since| since.checked_sub(DISORDER).ok()).map(millis);
         let (query, wanted) = filter.query();
         let mut page = page::fill(before, async |before, most| {
-            let rows: Vec<Row> = sqlx::query_as(query)
+            let rows: Vec<Row> = query_as(query)
                 .bind(before)
                 .bind(i64::try_from(most).unwrap_or(i64::MAX))
                 .bind(&wanted)
@@ -229,7 +234,7 @@ impl Reader {
         &mut self,
         events: impl Iterator<Item = i64>,
     ) -> Result<HashMap<i64, Vec<RuleOutcome>>, OutboxError> {
-        let rows: Vec<RuleOutcome> = sqlx::query_as(OUTCOMES).bind(ids(events)).fetch_all(self.conn()).await?;
+        let rows: Vec<RuleOutcome> = query_as(OUTCOMES).bind(ids(events)).fetch_all(self.conn()).await?;
         let mut all: HashMap<i64, Vec<RuleOutcome>> = HashMap::new();
         for row in rows {
             all.entry(row.event).or_default().push(row);
@@ -245,13 +250,13 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub async fn decisions_on(&mut self, event: i64) -> Result<Vec<StoredDecision>, OutboxError> {
-        let rows: Vec<DecisionRow> = sqlx::query_as(concat!(decisions!(), "WHERE d.event = ?1 ORDER BY d.id"))
+        let rows: Vec<DecisionRow> = query_as(concat!(decisions!(), "WHERE d.event = $1 ORDER BY d.id"))
             .bind(event)
             .fetch_all(self.conn())
             .await?;
         let mut all: Vec<StoredDecision> = rows.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         let waiting: Vec<i64> =
-            sqlx::query_scalar("SELECT id FROM postponed WHERE event = ? AND next_at IS NOT NULL ORDER BY id")
+            query_scalar("SELECT id FROM postponed WHERE event = $1 AND next_at IS NOT NULL ORDER BY id")
                 .bind(event)
                 .fetch_all(self.conn())
                 .await?;
@@ -266,6 +271,6 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub async fn artifacts(&mut self, most: u32) -> Result<Vec<String>, OutboxError> {
-        Ok(sqlx::query_scalar(ARTIFACTS).bind(most).fetch_all(self.conn()).await?)
+        Ok(query_scalar(ARTIFACTS).bind(most).fetch_all(self.conn()).await?)
     }
 }

@@ -8,6 +8,7 @@ use super::Reader;
 use super::page::{self, Page};
 use super::stored::flow_ids;
 use crate::outbox::OutboxError;
+use crate::outbox::db::{query_as, query_scalar};
 use crate::outbox::sql::{ids, timestamp};
 use crate::outbox::state::State;
 
@@ -66,22 +67,22 @@ struct Row {
     events: i64,
 }
 
-const ALL: &str = "SELECT m.id, m.id FROM mail m WHERE m.id < ?1 AND ?3 IS NULL ORDER BY m.id DESC LIMIT ?2";
-const OF_RULE: &str = "SELECT m.id, m.id FROM mail m WHERE m.rule = ?3 AND m.id < ?1 ORDER BY m.id DESC LIMIT ?2";
+const ALL: &str = "SELECT m.id, m.id FROM mail m WHERE m.id < $1 AND $3 IS NULL ORDER BY m.id DESC LIMIT $2";
+const OF_RULE: &str = "SELECT m.id, m.id FROM mail m WHERE m.rule = $3 AND m.id < $1 ORDER BY m.id DESC LIMIT $2";
 const OF_RECIPIENT: &str = "SELECT r.mail, r.mail FROM recipient r
-     WHERE r.address = ?3 COLLATE NOCASE AND r.mail < ?1 GROUP BY r.mail ORDER BY r.mail DESC LIMIT ?2";
+     WHERE r.address = $3 COLLATE NOCASE AND r.mail < $1 GROUP BY r.mail ORDER BY r.mail DESC LIMIT $2";
 /// Of the states that are few.
 const OF_STATE: &str = "SELECT r.mail, r.mail FROM recipient r
-     WHERE r.state IN ('deferred', 'held', 'failed', 'cancelled') AND r.state = ?3 AND r.mail < ?1
-     GROUP BY r.mail ORDER BY r.mail DESC LIMIT ?2";
+     WHERE r.state IN ('deferred', 'held', 'failed', 'cancelled') AND r.state = $3 AND r.mail < $1
+     GROUP BY r.mail ORDER BY r.mail DESC LIMIT $2";
 /// The mails about events are in the order of the events, since a digest is about many; so the row is the event's.
 const OF_CLIENT: &str = "SELECT e.id, m.id FROM (
-       SELECT id FROM event WHERE client_id = ?3 AND id < ?1 AND +swept = 0 ORDER BY id DESC LIMIT ?2) e
+       SELECT id FROM event WHERE client_id = $3 AND id < $1 AND +swept = 0 ORDER BY id DESC LIMIT $2) e
      LEFT JOIN decision d ON d.event = e.id LEFT JOIN gathered g ON g.decision = d.id
      LEFT JOIN mail m ON m.decision = d.id OR m.digest = g.digest ORDER BY e.id DESC, m.id DESC";
 const OF_FLOW: &str = "SELECT e.id, m.id FROM (
-       SELECT id FROM event WHERE flow_id IN (SELECT value FROM json_each(?3)) AND id < ?1 AND +swept = 0
-         AND (flow_id = ?4 OR org_id || '/' || client_id || '/' || flow_id = ?4) ORDER BY id DESC LIMIT ?2) e
+       SELECT id FROM event WHERE flow_id IN (SELECT atom FROM json_each($3)) AND id < $1 AND +swept = 0
+         AND (flow_id = $4 OR org_id || '/' || client_id || '/' || flow_id = $4) ORDER BY id DESC LIMIT $2) e
      LEFT JOIN decision d ON d.event = e.id LEFT JOIN gathered g ON g.decision = d.id
      LEFT JOIN mail m ON m.decision = d.id OR m.digest = g.digest ORDER BY e.id DESC, m.id DESC";
 const MAILS: &str = "SELECT m.id, m.rule, m.subject, m.message_id, m.stored, m.size,
@@ -92,14 +93,15 @@ const MAILS: &str = "SELECT m.id, m.rule, m.subject, m.message_id, m.stored, m.s
        CASE WHEN m.digest IS NULL THEN 1
          ELSE (SELECT count(*) FROM gathered g WHERE g.digest = m.digest) END AS events
      FROM mail m LEFT JOIN decision d ON d.id = m.decision LEFT JOIN event e ON e.id = d.event
-     WHERE m.id IN (SELECT value FROM json_each(?1))";
-const STATES: &str = "SELECT mail, state, count(*) FROM recipient WHERE mail IN (SELECT value FROM json_each(?1))
+     WHERE m.id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))";
+const STATES: &str =
+    "SELECT mail, state, count(*) FROM recipient WHERE mail IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))
      GROUP BY mail, state";
 const ADDRESSES: &str = "SELECT mail, address FROM recipient
-     WHERE mail IN (SELECT value FROM json_each(?1)) AND position <= ?2 ORDER BY mail, position";
+     WHERE mail IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) AND position <= $2 ORDER BY mail, position";
 const TOLD: &str = "SELECT mail FROM recipient
-     WHERE mail IN (SELECT value FROM json_each(?1)) AND address = ?2 COLLATE NOCASE";
-const EVENT_OF: &str = "SELECT d.event FROM mail m JOIN decision d ON d.id = m.decision WHERE m.id = ?1";
+     WHERE mail IN (SELECT CAST(atom AS BIGINT) FROM json_each($1)) AND address = $2 COLLATE NOCASE";
+const EVENT_OF: &str = "SELECT d.event FROM mail m JOIN decision d ON d.id = m.decision WHERE m.id = $1";
 
 /// Every query, for the test that none reads a table from end to end.
 #[cfg(test)]
@@ -144,7 +146,7 @@ impl Reader {
         let (query, wanted) = filter.query();
         let mut seen = HashSet::new();
         page::fill(before, async |before, most| {
-            let rows: Vec<(i64, Option<i64>)> = sqlx::query_as(query)
+            let rows: Vec<(i64, Option<i64>)> = query_as(query)
                 .bind(before)
                 .bind(i64::try_from(most).unwrap_or(i64::MAX))
                 .bind(&wanted)
@@ -168,13 +170,12 @@ impl Reader {
         filter: &MailFilter,
     ) -> Result<HashMap<i64, MailEntry>, OutboxError> {
         let mails = ids(mails);
-        let rows: Vec<Row> = sqlx::query_as(MAILS).bind(&mails).fetch_all(self.conn()).await?;
-        let states: Vec<(i64, String, i64)> = sqlx::query_as(STATES).bind(&mails).fetch_all(self.conn()).await?;
-        let addresses: Vec<(i64, String)> =
-            sqlx::query_as(ADDRESSES).bind(&mails).bind(NAMED).fetch_all(self.conn()).await?;
+        let rows: Vec<Row> = query_as(MAILS).bind(&mails).fetch_all(self.conn()).await?;
+        let states: Vec<(i64, String, i64)> = query_as(STATES).bind(&mails).fetch_all(self.conn()).await?;
+        let addresses: Vec<(i64, String)> = query_as(ADDRESSES).bind(&mails).bind(NAMED).fetch_all(self.conn()).await?;
         let told: Option<HashSet<i64>> = match &filter.recipient {
             Some(recipient) => {
-                let told = sqlx::query_scalar(TOLD).bind(&mails).bind(recipient).fetch_all(self.conn()).await?;
+                let told = query_scalar(TOLD).bind(&mails).bind(recipient).fetch_all(self.conn()).await?;
                 Some(told.into_iter().collect())
             }
             None => None,
@@ -215,6 +216,6 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub async fn event_of(&mut self, mail: i64) -> Result<Option<i64>, OutboxError> {
-        Ok(sqlx::query_scalar(EVENT_OF).bind(mail).fetch_optional(self.conn()).await?)
+        Ok(query_scalar(EVENT_OF).bind(mail).fetch_optional(self.conn()).await?)
     }
 }

@@ -7,6 +7,7 @@ use super::Reader;
 use crate::event::line::LineLimits;
 use crate::event::{self, FlowCompletion};
 use crate::outbox::OutboxError;
+use crate::outbox::db::query_as;
 use crate::outbox::sql::{millis, timestamp};
 
 /// Events that are read at a time; each is at most [`DOCUMENT_LIMIT`](crate::outbox::DOCUMENT_LIMIT) bytes.
@@ -101,18 +102,18 @@ macro_rules! events {
 }
 
 const AFTER: &str = events!(
-    "WHERE e.swept = 0 AND e.received >= ?1 AND (e.received > ?1 OR e.id > ?2) ORDER BY e.received, e.id LIMIT ?3"
+    "WHERE e.swept = 0 AND e.received >= $1 AND (e.received > $1 OR e.id > $2) ORDER BY e.received, e.id LIMIT $3"
 );
 
 /// By the primary key: the index of what is swept would have to be sorted (hence the `+`).
-const BEFORE: &str = events!("WHERE +e.swept = 0 AND e.id < ?1 ORDER BY e.id DESC LIMIT ?2");
+const BEFORE: &str = events!("WHERE +e.swept = 0 AND e.id < $1 ORDER BY e.id DESC LIMIT $2");
 
 const NAMED: &str = events!(
-    "WHERE e.flow_id IN (SELECT value FROM json_each(?2)) AND e.swept = 0
-       AND (e.flow_id = ?1 OR e.org_id || '/' || e.client_id || '/' || e.flow_id = ?1) ORDER BY e.id"
+    "WHERE e.flow_id IN (SELECT atom FROM json_each($2)) AND e.swept = 0
+       AND (e.flow_id = $1 OR e.org_id || '/' || e.client_id || '/' || e.flow_id = $1) ORDER BY e.id"
 );
 
-const BY_ID: &str = events!("WHERE e.id = ?1 AND e.swept = 0");
+const BY_ID: &str = events!("WHERE e.id = $1 AND e.swept = 0");
 
 /// Every query, for the test that none reads a table from end to end.
 #[cfg(test)]
@@ -125,7 +126,7 @@ impl Reader {
     /// What the database says.
     pub async fn stored_after(&mut self, mark: Mark) -> Result<(Vec<StoredEvent>, Mark), OutboxError> {
         let rows: Vec<Row> =
-            sqlx::query_as(AFTER).bind(mark.received).bind(mark.id).bind(AT_A_TIME).fetch_all(self.conn()).await?;
+            query_as(AFTER).bind(mark.received).bind(mark.id).bind(AT_A_TIME).fetch_all(self.conn()).await?;
         let next = rows.last().map_or(mark, |row| Mark { received: row.received, id: row.id });
         Ok((rows.into_iter().map(Into::into).collect(), next))
     }
@@ -136,7 +137,7 @@ impl Reader {
     /// What the database says.
     pub async fn stored_before(&mut self, before: Option<i64>) -> Result<Vec<StoredEvent>, OutboxError> {
         let before = before.unwrap_or(i64::MAX);
-        let rows: Vec<Row> = sqlx::query_as(BEFORE).bind(before).bind(AT_A_TIME).fetch_all(self.conn()).await?;
+        let rows: Vec<Row> = query_as(BEFORE).bind(before).bind(AT_A_TIME).fetch_all(self.conn()).await?;
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
@@ -146,7 +147,7 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub async fn stored_named(&mut self, name: &str) -> Result<Vec<StoredEvent>, OutboxError> {
-        let rows: Vec<Row> = sqlx::query_as(NAMED).bind(name).bind(flow_ids(name)).fetch_all(self.conn()).await?;
+        let rows: Vec<Row> = query_as(NAMED).bind(name).bind(flow_ids(name)).fetch_all(self.conn()).await?;
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
@@ -155,7 +156,7 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub async fn stored_event(&mut self, id: i64) -> Result<Option<StoredEvent>, OutboxError> {
-        let row: Option<Row> = sqlx::query_as(BY_ID).bind(id).fetch_optional(self.conn()).await?;
+        let row: Option<Row> = query_as(BY_ID).bind(id).fetch_optional(self.conn()).await?;
         Ok(row.map(Into::into))
     }
 }

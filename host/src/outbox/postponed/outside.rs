@@ -2,12 +2,12 @@
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
 use super::super::OutboxError;
+use super::super::db::{Conn, query, query_as};
 use super::super::hand::{Action, Handled};
 use super::super::look::{Reader, StoredDecision, invalid};
-use super::super::sql::timestamp;
+use super::super::sql::{number, timestamp};
 use super::remove;
 
 /// A judgement that waits, or was given up.
@@ -50,7 +50,7 @@ struct Row {
     id: i64,
     event: String,
     rule: String,
-    attempts: u32,
+    attempts: i64,
     next_at: Option<i64>,
     reason: String,
     received: i64,
@@ -63,7 +63,7 @@ impl From<Row> for Postponed {
             id: row.id,
             event: row.event,
             rule: row.rule,
-            attempts: row.attempts,
+            attempts: number(row.attempts),
             next: row.next_at.map(timestamp),
             reason: row.reason,
             received: timestamp(row.received),
@@ -79,7 +79,7 @@ struct Waiting {
     source: String,
     received: i64,
     rule: String,
-    attempts: u32,
+    attempts: i64,
     next_at: i64,
     reason: String,
     trace: String,
@@ -89,7 +89,7 @@ impl TryFrom<Waiting> for StoredDecision {
     type Error = OutboxError;
 
     fn try_from(row: Waiting) -> Result<Self, OutboxError> {
-        let attempts = crate::text::count(row.attempts.into(), "attempt");
+        let attempts = crate::text::count(number(row.attempts).into(), "attempt");
         Ok(Self {
             event: row.event,
             source: row.source,
@@ -116,11 +116,11 @@ impl Reader {
         rule: Option<&str>,
         mut each: impl FnMut(Postponed) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut rows = sqlx::query_as::<_, Row>(
+        let mut rows = query_as::<Row>(
             "SELECT p.id, e.org_id || '/' || e.client_id || '/' || e.flow_id AS event, p.rule, p.attempts, p.next_at,
                p.reason, e.received, p.updated
              FROM postponed p JOIN event e ON e.id = p.event
-             WHERE iif(p.next_at IS NULL, ?2, ?1) AND (?3 IS NULL OR p.rule = ?3) ORDER BY p.id",
+             WHERE CASE WHEN p.next_at IS NULL THEN $2 ELSE $1 END AND ($3 IS NULL OR p.rule = $3) ORDER BY p.id",
         )
         .bind(waiting)
         .bind(dead)
@@ -140,8 +140,8 @@ impl Reader {
         if let Some(waiting) = self.waiting_where(Some(id), None).await?.pop() {
             return Ok(Some(waiting));
         }
-        let given_up: Option<(i64,)> = sqlx::query_as(
-            "SELECT d.id FROM postponed p JOIN decision d ON d.event = p.event AND d.rule = p.rule WHERE p.id = ?",
+        let given_up: Option<(i64,)> = query_as(
+            "SELECT d.id FROM postponed p JOIN decision d ON d.event = p.event AND d.rule = p.rule WHERE p.id = $1",
         )
         .bind(id)
         .fetch_optional(self.conn())
@@ -156,12 +156,12 @@ impl Reader {
         id: Option<i64>,
         event: Option<&str>,
     ) -> Result<Vec<StoredDecision>, OutboxError> {
-        let rows: Vec<Waiting> = sqlx::query_as(
+        let rows: Vec<Waiting> = query_as(
             "SELECT p.id, e.org_id || '/' || e.client_id || '/' || e.flow_id AS event, e.source, e.received, p.rule,
                p.attempts, p.next_at, p.reason, p.trace
              FROM postponed p JOIN event e ON e.id = p.event
              WHERE p.next_at IS NOT NULL
-               AND (p.id = ?1 OR e.flow_id = ?2 OR e.org_id || '/' || e.client_id || '/' || e.flow_id = ?2)
+               AND (p.id = $1 OR e.flow_id = $2 OR e.org_id || '/' || e.client_id || '/' || e.flow_id = $2)
              ORDER BY p.id",
         )
         .bind(id)
@@ -173,15 +173,10 @@ impl Reader {
 }
 
 /// Does something to a judgement by hand.
-pub(in super::super) async fn act(
-    conn: &mut SqliteConnection,
-    action: Action,
-    id: i64,
-    now: i64,
-) -> Result<Handled, OutboxError> {
-    let row: Option<(i64, String, Option<i64>, String)> = sqlx::query_as(
+pub(in super::super) async fn act(conn: &mut Conn, action: Action, id: i64, now: i64) -> Result<Handled, OutboxError> {
+    let row: Option<(i64, String, Option<i64>, String)> = query_as(
         "SELECT p.event, p.rule, p.next_at, e.org_id || '/' || e.client_id || '/' || e.flow_id
-         FROM postponed p JOIN event e ON e.id = p.event WHERE p.id = ?",
+         FROM postponed p JOIN event e ON e.id = p.event WHERE p.id = $1",
     )
     .bind(id)
     .fetch_optional(&mut *conn)
@@ -194,10 +189,10 @@ pub(in super::super) async fn act(
             return Ok(Handled::Refused(format!("p{id}: {name} is given up, and only what waits can be cancelled")));
         }
         (Action::Cancel, Some(_)) => {
-            sqlx::query(
+            query(
                 "INSERT INTO decision (event, rule, verdict, reason, trace, recipients, disposition, mails)
                  SELECT event, rule, 'skip', 'cancelled by hand; ' || reason, trace, '[]', 'skipped', 0
-                 FROM postponed WHERE id = ?",
+                 FROM postponed WHERE id = $1",
             )
             .bind(id)
             .execute(&mut *conn)
@@ -206,14 +201,14 @@ pub(in super::super) async fn act(
         }
         (Action::Retry, _) => {
             if next.is_none() {
-                sqlx::query("DELETE FROM decision WHERE event = ? AND rule = ? AND verdict = 'error'")
+                query("DELETE FROM decision WHERE event = $1 AND rule = $2 AND verdict = 'error'")
                     .bind(event)
                     .bind(&rule)
                     .execute(&mut *conn)
                     .await?;
             }
-            sqlx::query(
-                "UPDATE postponed SET next_at = ?1, since = ?1, updated = ?1, attempts = 0, excused = 0 WHERE id = ?2",
+            query(
+                "UPDATE postponed SET next_at = $1, since = $1, updated = $1, attempts = 0, excused = 0 WHERE id = $2",
             )
             .bind(now)
             .bind(id)
