@@ -12,103 +12,51 @@
 )]
 #![allow(clippy::print_stdout, reason = "a terminal is what it talks to")]
 
+mod common;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use acceptance::env::free_address;
-use acceptance::event::{event, lines};
+use acceptance::event::lines;
 use acceptance::postfix::Sink;
 use acceptance::{Site, TestEnv};
-use serde_json::{Value, json};
+use common::measures::{Bound, Measures, many, turns};
+use common::{large, small};
+use serde_json::Value;
 
 /// Events of one turn; each becomes one mail.
 const EVENTS: usize = 10_000;
-/// Rows of an event's result table, so that a mail has about 36 KB.
-const ROWS: usize = 26;
+/// Small events of one turn that are explained.
+const EXPLAINED: usize = 50_000;
 /// Sessions to the mail server.
 const SESSIONS: usize = 16;
-/// Turns; the medians are shown.
-const TURNS: usize = 3;
-
-/// One thing that is measured, in events or mails a second.
-struct Measure {
-    what: &'static str,
-    goal: Goal,
-    turns: Vec<f64>,
-}
-
-/// What is to be reached.
-enum Goal {
-    /// That part of what `smtp-source -d` does in the same turn.
-    OfSource(f64),
-    /// So many a second.
-    Rate(f64),
-}
 
 fn main() {
     let guests = PathBuf::from(std::env::var_os("BEWIT_BENCH_PLUGINS").expect("run it by `cargo xtask bench mail`"));
-    let events: Vec<Value> = (0..EVENTS).map(large).collect();
+    let count = many(EVENTS);
+    let events: Vec<Value> = (0..count).map(large).collect();
     let text = lines(&events);
-    let mut source = Vec::new();
-    let mut measures = [
-        ("event to mail server, full sync", Goal::OfSource(0.25)),
-        ("delivery of what is queued", Goal::OfSource(0.5)),
-        ("decision alone (`explain --json`)", Goal::Rate(100_000.0)),
-    ]
-    .map(|(what, goal)| Measure { what, goal, turns: Vec::new() });
-    let mut octets = 0;
-    for turn in 0..TURNS {
+    let octets = octets_of_a_mail(&events[0], &guests);
+    let mut measures = Measures::default();
+    for _ in 0..turns() {
         let address = free_address();
         let sink = Sink::start(address).expect("smtp-sink of Postfix");
-        octets = if turn == 0 { octets_of_a_mail(&events[0], &guests) } else { octets };
-        source.push(sink.source(EVENTS, octets, SESSIONS));
-        measures[0].turns.push(whole(&text, address.port(), &guests));
-        let queued = queue(&text, &guests);
-        measures[1].turns.push(queued.deliver(address.port()));
-        measures[2].turns.push(explain(&guests));
+        let source = sink.source(count, octets, SESSIONS);
+        let whole = count as f64 / whole(&text, address.port(), &guests);
+        let delivered = count as f64 / queue(&text, &guests).deliver(address.port());
+        let explained = explain(&guests);
+        let of = "of `smtp-source -d`";
+        measures.add(8, format!("event to mail server: {of}"), "x", Bound::AtLeast(0.25), whole / source);
+        measures.add(8, format!("delivery of what is queued: {of}"), "x", Bound::AtLeast(0.5), delivered / source);
+        measures.add(8, "`explain --json`, decisions a second", "", Bound::AtLeast(100_000.0), explained);
+        measures.add(0, "event to mail server, mails a second", "", Bound::None, whole);
+        measures.add(0, "delivery of what is queued, mails a second", "", Bound::None, delivered);
+        measures.add(0, "`smtp-source -d`, mails a second", "", Bound::None, source);
+        measures.add(0, "octets of a mail", "", Bound::None, octets as f64);
     }
-    let rows: Vec<Value> = measures.iter().map(|measure| row(measure, &source)).collect();
-    println!("\n`smtp-source -d`: {:.0} mails of {octets} octets a second in {SESSIONS} sessions.", median(&source));
-    if let Some(path) = std::env::var_os("BEWIT_BENCH_OUT") {
-        let whole = json!({ "source": source, "octets": octets, "measures": rows });
-        std::fs::write(path, serde_json::to_string_pretty(&whole).unwrap()).unwrap();
-    }
-}
-
-/// Prints a line of the table, under its head if it is the first.
-fn row(measure: &Measure, source: &[f64]) -> Value {
-    if matches!(measure.goal, Goal::OfSource(part) if part == 0.25) {
-        println!("\n| what | a second | of `smtp-source -d` | goal | |\n| --- | ---: | ---: | --- | --- |");
-    }
-    let rate = median(&measure.turns);
-    let ratios: Vec<f64> = measure.turns.iter().zip(source).map(|(rate, source)| rate / source).collect();
-    let (ratio, goal, met) = match measure.goal {
-        Goal::OfSource(part) => (format!("{:.2}", median(&ratios)), format!("≥ {part}"), median(&ratios) >= part),
-        Goal::Rate(least) => (String::new(), format!("≥ {least} a second"), rate >= least),
-    };
-    let verdict = if met { "met" } else { "missed" };
-    println!("| {} | {rate:.0} | {ratio} | {goal} | {verdict} |", measure.what);
-    json!({ "what": measure.what, "a_second": measure.turns, "goal": goal, "met": met })
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
-/// An event with so many rows of four columns.
-fn large(n: usize) -> Value {
-    let mut event = event(n);
-    let rows: Vec<Value> = (0..ROWS)
-        .map(|row| {
-            json!({ "Name": format!("svchost-{row}.exe"), "Pid": 800 + row, "Ppid": 4 + row,
-                "CommandLine": format!("token-{n} -k netsvcs -p -s Service{row}") })
-        })
-        .collect();
-    event["results"] = json!({ "Custom.Windows.Pslist": rows });
-    event
+    measures.finish();
 }
 
 /// A site with one rule, and events in its spool.
@@ -144,10 +92,10 @@ fn octets_of_a_mail(event: &Value, guests: &std::path::Path) -> usize {
     mail.stdout.len()
 }
 
-/// Events to mails that the server has taken, in mails a second.
+/// Events to mails that the server has taken, in seconds.
 fn whole(text: &str, port: u16, guests: &std::path::Path) -> f64 {
     let env = site(text, port, guests);
-    EVENTS as f64 / bewit(&env, &["run", "--once"], 0)
+    bewit(&env, &["run", "--once"], 0)
 }
 
 /// An outbox with every mail in it, and none sent.
@@ -161,6 +109,7 @@ fn queue(text: &str, guests: &std::path::Path) -> Queued {
 }
 
 impl Queued {
+    /// Seconds until all of it is delivered.
     fn deliver(self, port: u16) -> f64 {
         let Self(env) = self;
         let config = env.read("bewit.toml");
@@ -177,7 +126,7 @@ impl Queued {
             command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
             took += begun.elapsed().as_secs_f64();
         }
-        EVENTS as f64 / took
+        took
     }
 }
 
@@ -187,7 +136,7 @@ fn explain(guests: &std::path::Path) -> f64 {
     let config = env.read("bewit.toml").replace("filters = [\"filter\"]\n", "");
     env.write("bewit.toml", config);
     // Small events, as a hunt's end brings them: what is measured is the decision, not the reading of rows.
-    let small: Vec<Value> = (0..EVENTS * 5).map(event).collect();
+    let small: Vec<Value> = (0..many(EXPLAINED)).map(small).collect();
     env.write("events.jsonl", lines(&small));
-    (EVENTS * 5) as f64 / bewit(&env, &["explain", "--json", "events.jsonl"], 0)
+    small.len() as f64 / bewit(&env, &["explain", "--json", "events.jsonl"], 0)
 }

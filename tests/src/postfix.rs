@@ -20,14 +20,30 @@ impl Sink {
     /// When it cannot be started.
     #[must_use]
     pub fn start(address: SocketAddr) -> Option<Self> {
+        Self::start_with(address, &[])
+    }
+
+    /// The same with options, such as `-p`: it does not offer pipelining.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_with(address: SocketAddr, options: &[&str]) -> Option<Self> {
         let mut command = Command::new(tools::smtp_sink()?);
         // As root it wants to become somebody else.
         if rustix::process::geteuid().is_root() {
             command.args(["-u", "nobody"]);
         }
+        command.args(options);
         let child = command.arg(address.to_string()).arg("1000").stdout(Stdio::null()).spawn().unwrap();
         http::wait_for_listener(address);
         Some(Self { child, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// How many mails a second `smtp-source` brings here: so many, of so many octets, in so many sessions that are kept.

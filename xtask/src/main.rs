@@ -25,8 +25,12 @@ cargo xtask COMMAND
           make the Rust sources of host/proto/velociraptor.proto; --check: only say whether they are up to date
   support FILE
           make the lint's data of what mail programs support, of the caniemail.json in the npm package caniemail
-  bench PART
-          measure, and print the goals beside what was reached. PART: plugins, velociraptor, studio, mail
+  bench [--quick] [--record] [PART…]
+          measure, beside what others reach in the same minute, and print the goals and what was reached; all goals if
+          no PART is named: plugins, compose, smtp, store, mail, idle. By their names only: scale (a million queued mails),
+          growth (memory and time of 1 to 1000 times the events, as a picture), velociraptor, studio, parts (each part
+          alone), counts (instructions of the hot paths; needs valgrind). --quick: a tenth of it, to see that it works;
+          --record: into docs/benchmarks.md. All figures go to target/bench.json
   fault   build the binary with fault points, into target/fault
 ";
 
@@ -43,7 +47,7 @@ fn main() -> ExitCode {
         Some("support") if rest.len() == 1 => {
             support::write(rest.first().map(std::path::Path::new).unwrap_or(".".as_ref()))
         }
-        Some("bench") if !rest.is_empty() => bench::run_all(rest),
+        Some("bench") => bench::run_all(rest),
         Some("fault") if rest.is_empty() => test::build_with_faults(),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

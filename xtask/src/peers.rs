@@ -1,7 +1,7 @@
 //! Programs that the acceptance tests talk to and nobody here wrote. Installed from the registries, once.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -86,17 +86,26 @@ pub(crate) fn apt(packages: &[&str]) -> Result<()> {
 
 /// A virtual environment with what `tests/tools/requirements.txt` names.
 fn python() -> Result<()> {
-    let wanted = root().join("tests/tools/requirements.txt");
-    let venv = folder().join("venv");
-    let stamp = venv.join("requirements.txt");
-    let text = fs::read_to_string(&wanted)?;
+    venv(&root().join("tests/tools/requirements.txt"), &folder().join("venv")).map(drop)
+}
+
+/// A virtual environment with what a file names; answers with its Python.
+pub(crate) fn venv(wanted: &Path, venv: &Path) -> Result<PathBuf> {
+    let (python, stamp) = (venv.join("bin/python"), venv.join("requirements.txt"));
+    let text = fs::read_to_string(wanted)?;
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
-        return Ok(());
+        return Ok(python);
     }
     fs::create_dir_all(folder())?;
-    run(program("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    run(program("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
     run(program(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(wanted))?;
-    Ok(fs::write(stamp, text)?)
+    fs::write(stamp, text)?;
+    Ok(python)
+}
+
+/// Postfix's `smtp-sink` and `smtp-source`, if they are missing.
+pub(crate) fn postfix() -> Result<()> {
+    if find("smtp-sink").is_some() { Ok(()) } else { apt(&["postfix"]) }
 }
 
 /// Mailpit, where there is Go to build it.

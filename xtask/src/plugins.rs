@@ -12,7 +12,8 @@ use wit_parser::WorldItem;
 
 use crate::steps::{cargo, program, root, run, target};
 
-const WASM: &str = "wasm32-unknown-unknown";
+/// The compilation target of guests in Rust.
+pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
 /// Makes the plugins of one language: from their folders in the first folder to `NAME.wasm` in the second.
 type Builder = fn(&Path, &Path) -> Result<Vec<PathBuf>>;
@@ -105,7 +106,7 @@ fn rust_plugins(from: &Path) -> Result<Vec<String>> {
 }
 
 /// Installs the standard library for WebAssembly if it is missing.
-fn add_target() -> Result<()> {
+pub(crate) fn add_target() -> Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = program(rustc).args(["--print", "target-libdir", "--target", WASM]).output().context("rustc")?;
     let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();

@@ -10,7 +10,7 @@ use bewit::plugin::registry::Plugins;
 use bewit::plugin::spec::Instances;
 use sha2::{Digest as _, Sha256};
 
-use super::report::Report;
+use super::common::measures::{Bound, Measures};
 use super::{Bench, loaded, median, micros, size};
 
 /// Loads from the cache, in turns.
@@ -59,7 +59,7 @@ const SUBJECTS: [Subject; 3] = [
 ];
 
 /// How long loading takes, as when a running daemon is given one more plugin.
-pub(super) fn measure(bench: &Bench, report: &mut Report) {
+pub(super) fn measure(bench: &Bench, measures: &mut Measures) {
     let options = bench.options();
     let path = bench.written("before", &guest::filter(ABSTAIN, ""));
     let before = loaded(&[bench.spec_of("before", path)], &options, None);
@@ -92,19 +92,17 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
         let (language, taken) = (subject.language, median(loads));
         let component = bench.guests.join(format!("{}.wasm", subject.file));
         let sizes = format!("{} component, {} machine code", mebibytes(&component), mebibytes(&code));
-        report.figure(format!("{language}: compile and load ({sizes})"), compiled / 1e3, "ms", None);
-        report.figure(format!("{language}: load from the cache"), taken / 1e3, "ms", Some(subject.load));
+        measures.add(0, format!("{language}: compile and load ({sizes})"), "ms", Bound::None, compiled / 1e3);
+        let what = format!("{language}: load from the cache");
+        measures.add(3, what, "ms", Bound::AtMost(subject.load), taken / 1e3);
         let parts = parts(&component, &code);
-        report.figure(format!("{language}: of it, reading and SHA-256 of the component"), parts.0 / 1e3, "ms", None);
-        report.figure(
-            format!("{language}: of it, reading and keyed hash of the machine code"),
-            parts.1 / 1e3,
-            "ms",
-            None,
-        );
+        for (what, micros) in [("SHA-256 of the component", parts.0), ("keyed hash of the machine code", parts.1)] {
+            measures.add(0, format!("{language}: of it, reading and {what}"), "ms", Bound::None, micros / 1e3);
+        }
         if let Some(most) = subject.of_compiling {
             let thousandths = taken / compiled * 1e3;
-            report.figure(format!("{language}: load, in thousandths of compiling"), thousandths, "‰", Some(most));
+            let what = format!("{language}: load, in thousandths of compiling");
+            measures.add(3, what, "‰", Bound::AtMost(most), thousandths);
         }
     }
 }
@@ -136,7 +134,7 @@ fn mebibytes(path: &Path) -> String {
 }
 
 /// What a kept instance holds that nobody else has: the difference that [`KEPT`] of them make.
-pub(super) fn memory(bench: &Bench, report: &mut Report) {
+pub(super) fn memory(bench: &Bench, measures: &mut Measures) {
     for subject in &SUBJECTS {
         let specs: Vec<_> = (0..KEPT)
             .map(|number| bench.spec(&format!("kept-{number}"), subject.file, subject.reads, Instances::Warm))
@@ -154,8 +152,9 @@ pub(super) fn memory(bench: &Bench, report: &mut Report) {
         let each = |before: f64, after: f64| (after - before) / f64::from(KEPT);
         let language = subject.language;
         let (dirty, resident) = (each(before.0, dirty()), each(before.1, resident()));
-        report.figure(format!("{language}: private memory of a kept instance"), dirty, "KiB", Some(subject.private));
-        report.figure(format!("{language}: with its part of what is shared"), resident, "KiB", None);
+        let what = format!("{language}: private memory of a kept instance");
+        measures.add(3, what, "KiB", Bound::AtMost(subject.private), dirty);
+        measures.add(0, format!("{language}: with its part of what is shared"), "KiB", Bound::None, resident);
     }
 }
 

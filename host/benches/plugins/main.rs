@@ -11,13 +11,15 @@
 )]
 #![allow(clippy::print_stdout, reason = "a terminal is what it talks to")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod load;
-mod report;
 mod sandbox;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bewit::event::FlowCompletion;
@@ -33,7 +35,8 @@ use bewit::plugin::spec::{Instances, Limits, OnFailure, PluginSpec};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use report::{Goal, Report, Row};
+use common::measures::{Bound, Measures, quick};
+use common::peer::Peer;
 
 /// The event: a collection's completion as Velociraptor tells of it, without result rows.
 const EVENT: &str = include_str!("event.jsonl");
@@ -55,7 +58,6 @@ pub(crate) struct Bench {
 /// Something that answers for the event.
 struct Contender<'a> {
     what: &'static str,
-    goals: Vec<Goal>,
     call: Box<dyn FnMut() -> Verdict + 'a>,
 }
 
@@ -67,12 +69,13 @@ fn main() {
         event: parse(EVENT.trim_end()).unwrap(),
         rows: RowReader::default(),
     };
-    let mut report = Report::new(bench.event.document.len());
-    load::measure(&bench, &mut report);
-    load::memory(&bench, &mut report);
-    calls(&bench, &mut report);
-    sandbox::measure(&bench, &mut report);
-    report.finish();
+    let mut measures = Measures::default();
+    load::measure(&bench, &mut measures);
+    load::memory(&bench, &mut measures);
+    calls(&bench, &mut measures);
+    sandbox::measure(&bench, &mut measures);
+    println!("\nA call about a document of {} bytes", bench.event.document.len());
+    measures.finish();
 }
 
 impl Bench {
@@ -109,6 +112,17 @@ impl Bench {
         path
     }
 
+    /// The contender that `cargo xtask bench` has built, and its guest.
+    fn extism(&self) -> Peer {
+        let built = std::env::var_os("BEWIT_BENCH_EXTISM").expect("run it by `cargo xtask bench plugins`");
+        let event = self.scratch.path().join("event.json");
+        std::fs::write(&event, &*self.event.document).unwrap();
+        let built = PathBuf::from(built);
+        let guest = built.join("wasm32-unknown-unknown/release/extism_guest.wasm");
+        let mut peer = Command::new(built.join("release/extism-peer"));
+        Peer::start(peer.arg(guest).arg(event).arg(TURN.0.as_millis().to_string()))
+    }
+
     pub(crate) fn asked(&self) -> Asked<'_> {
         Asked { rule: "analyst", event: &self.event, rows: &self.rows, now: Timestamp::UNIX_EPOCH }
     }
@@ -141,64 +155,85 @@ fn native(document: &str) -> Verdict {
     Verdict::Keep(vec![Note { tone: Tone::Warning, text: format!("{host}: {rows} rows") }])
 }
 
-/// What it is called, the guest, what it reads, how long its instances live, and its goals.
-type Entry = (&'static str, &'static str, Option<&'static str>, Instances, Vec<Goal>);
+/// What it is called, the guest, what it reads, and how long its instances live.
+type Entry = (&'static str, &'static str, Option<&'static str>, Instances);
+
+const NATIVE: &str = "native closure, JSON";
+const RECORD: &str = "Rust, record, kept";
+const JSON: &str = "Rust, JSON, kept";
+const FRESH: &str = "Rust, JSON, fresh";
+
+/// Goals in microseconds, where there are some: the number of the goal too.
+const MICROS: [(&str, u8, f64); 8] = [
+    (RECORD, 1, 8.0),
+    (JSON, 1, 20.0),
+    ("JavaScript, JSON, kept", 2, 45.0),
+    ("Python, JSON, kept", 2, 65.0),
+    ("Rust, record, fresh", 2, 50.0),
+    (FRESH, 2, 50.0),
+    ("JavaScript, JSON, fresh", 2, 600.0),
+    ("Python, JSON, fresh", 2, 1_400.0),
+];
 
 /// The calls, in turns.
-fn calls(bench: &Bench, report: &mut Report) {
+fn calls(bench: &Bench, measures: &mut Measures) {
     let guests: [Entry; 10] = {
         use Instances::{Fresh, Warm};
         let (doc, record, nothing) = (Some("document"), Some("record"), Some("nothing"));
         [
-            ("Rust, nothing, warm", "rust-filter", nothing, Warm, vec![]),
-            ("Rust, record, warm", "rust-filter", record, Warm, vec![Goal::Micros(8.0)]),
-            ("Rust, JSON, warm", "rust-filter", doc, Warm, vec![Goal::TimesNative(1.5), Goal::Micros(20.0)]),
-            ("JavaScript, JSON, warm", "js-filter", None, Warm, vec![Goal::Micros(45.0)]),
-            ("Python, JSON, warm", "python-filter", None, Warm, vec![Goal::Micros(65.0)]),
-            ("Rust, nothing, fresh", "rust-filter", nothing, Fresh, vec![]),
-            ("Rust, record, fresh", "rust-filter", record, Fresh, vec![Goal::Micros(50.0)]),
-            ("Rust, JSON, fresh", "rust-filter", doc, Fresh, vec![Goal::Micros(50.0)]),
-            ("JavaScript, JSON, fresh", "js-filter", None, Fresh, vec![Goal::Micros(600.0)]),
-            ("Python, JSON, fresh", "python-filter", None, Fresh, vec![Goal::Micros(1_400.0)]),
+            ("Rust, nothing, kept", "rust-filter", nothing, Warm),
+            (RECORD, "rust-filter", record, Warm),
+            (JSON, "rust-filter", doc, Warm),
+            ("JavaScript, JSON, kept", "js-filter", None, Warm),
+            ("Python, JSON, kept", "python-filter", None, Warm),
+            ("Rust, nothing, fresh", "rust-filter", nothing, Fresh),
+            ("Rust, record, fresh", "rust-filter", record, Fresh),
+            (FRESH, "rust-filter", doc, Fresh),
+            ("JavaScript, JSON, fresh", "js-filter", None, Fresh),
+            ("Python, JSON, fresh", "python-filter", None, Fresh),
         ]
     };
     let name = |number: usize| format!("guest-{number}");
     let specs: Vec<PluginSpec> = (0..)
         .zip(&guests)
-        .map(|(number, (_, guest, reads, instances, _))| bench.spec(&name(number), guest, *reads, *instances))
+        .map(|(number, (_, guest, reads, instances))| bench.spec(&name(number), guest, *reads, *instances))
         .collect();
     let plugins = loaded(&specs, &bench.options(), None);
     let expected = native(&bench.event.document);
     assert!(matches!(expected, Verdict::Keep(_)), "{expected:?}");
 
-    let mut contenders = vec![Contender {
-        what: "native closure, JSON",
-        goals: Vec::new(),
-        call: Box::new(|| native(black_box(&bench.event.document))),
-    }];
-    for (number, (what, _, reads, _, goals)) in guests.into_iter().enumerate() {
+    let mut contenders: Vec<Contender<'_>> =
+        vec![Contender { what: NATIVE, call: Box::new(|| native(black_box(&bench.event.document))) }];
+    for (number, (what, _, reads, _)) in guests.into_iter().enumerate() {
         let plugin = plugins.get(&name(number)).unwrap();
         let wanted = if reads == Some("nothing") { &Verdict::Abstain } else { &expected };
         assert_eq!(bench.decide(plugin), *wanted, "{what} does the same as the native closure");
-        contenders.push(Contender { what, goals, call: Box::new(|| bench.decide(plugin)) });
+        contenders.push(Contender { what, call: Box::new(|| bench.decide(plugin)) });
     }
-
-    let mut medians: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
-    for _ in 0..ROUNDS {
-        for (contender, medians) in contenders.iter_mut().zip(&mut medians) {
-            medians.push(turn(&mut contender.call));
+    let mut extism = bench.extism();
+    for _ in 0..if quick() { 1 } else { ROUNDS } {
+        let mut micros: HashMap<&str, f64> =
+            contenders.iter_mut().map(|contender| (contender.what, turn(&mut contender.call))).collect();
+        micros.extend([("extism, JSON, kept", extism.turn("reused")), ("extism, JSON, fresh", extism.turn("fresh"))]);
+        micros.insert("extism, nothing, kept", extism.turn("reused, nothing"));
+        let ratio = |own: &str, other: &str| micros[own] / micros[other];
+        let ratios = [
+            (1, JSON, NATIVE, 1.5),
+            (1, JSON, "extism, JSON, kept", 0.6),
+            (1, RECORD, "extism, JSON, kept", 0.25),
+            (2, FRESH, "extism, JSON, fresh", 0.15),
+        ];
+        for (goal, own, other, most) in ratios {
+            measures.add(goal, format!("{own}: of {other}"), "x", Bound::AtMost(most), ratio(own, other));
         }
-    }
-    let (first, _) = medians.split_first().unwrap();
-    let natives = first.clone();
-    for (contender, medians) in contenders.into_iter().zip(medians) {
-        let ratios = medians.iter().zip(&natives).map(|(median, native)| median / native).collect();
-        report.call(Row {
-            what: contender.what,
-            micros: median(medians),
-            ratio: median(ratios),
-            goals: contender.goals,
-        });
+        for (what, goal, most) in MICROS {
+            measures.add(goal, what, "µs", Bound::AtMost(most), micros[what]);
+        }
+        let mut told: Vec<_> = micros.iter().filter(|(what, _)| MICROS.iter().all(|(own, ..)| own != *what)).collect();
+        told.sort_by_key(|(what, _)| **what);
+        for (what, micros) in told {
+            measures.add(0, *what, "µs", Bound::None, *micros);
+        }
     }
 }
 

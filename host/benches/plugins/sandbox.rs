@@ -6,8 +6,8 @@ use acceptance::guest;
 use bewit::plugin::error::ErrorKind;
 use bewit::plugin::spec::{Limits, PluginSpec};
 
+use super::common::measures::{Bound, Measures};
 use super::load::line;
-use super::report::Report;
 use super::{Bench, LIMITS, loaded, median, micros};
 
 /// The limit on time of a guest that never ends: milliseconds.
@@ -16,7 +16,7 @@ const TIME: u64 = 50;
 const CALLS: (usize, usize) = (4, 5);
 
 /// An endless loop, and a guest that takes all the memory it can get.
-pub(super) fn measure(bench: &Bench, report: &mut Report) {
+pub(super) fn measure(bench: &Bench, measures: &mut Measures) {
     let mut times = Vec::new();
     let path = bench.written("endless", &guest::filter("(loop $l (br $l)) (unreachable)", ""));
     let limits = Limits { time: std::time::Duration::from_millis(TIME), ..LIMITS };
@@ -34,14 +34,10 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
     let runs = times.len();
     let (least, most) =
         times.iter().fold((f64::MAX, 0.0_f64), |(least, most), time| (least.min(*time), most.max(*time)));
-    report.figure(
-        format!("endless loop under a limit of {TIME} ms: ended after, least of {runs}"),
-        least / 1e3,
-        "ms",
-        None,
-    );
-    report.figure("the same, median", median(times) / 1e3, "ms", None);
-    report.figure("the same, most", most / 1e3, "ms", None);
+    let ended = format!("endless loop under a limit of {TIME} ms: ended after, {{}} of {runs}");
+    for (which, micros) in [("least", least), ("median", median(times)), ("most", most)] {
+        measures.add(0, ended.replace("{}", which), "ms", Bound::None, micros / 1e3);
+    }
 
     // A page at a time, each written to.
     let grow = "(loop $l
@@ -59,11 +55,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) {
     assert_eq!(error.kind, ErrorKind::OutOfMemory(LIMITS.memory));
     let (peak, after) = (line("/proc/self/status", "VmHWM"), resident());
     let mebibytes = |kibibytes: f64| kibibytes / 1024.0;
-    report.figure(
-        "guest that grows, under a limit of 64 MiB: process at its peak above before",
-        mebibytes(peak - before),
-        "MiB",
-        None,
-    );
-    report.figure("the same, left after it was ended", mebibytes((after - before).max(0.0)), "MiB", None);
+    let grown = "guest that grows, under a limit of 64 MiB: process at its peak above before";
+    measures.add(0, grown, "MiB", Bound::None, mebibytes(peak - before));
+    measures.add(0, "the same, left after it was ended", "MiB", Bound::None, mebibytes((after - before).max(0.0)));
 }

@@ -230,6 +230,60 @@ mod tests {
         found
     }
 
+    fn event(n: usize) -> String {
+        format!("{{\"type\":\"System.Flow.Completion\",\"ClientId\":\"C.1\",\"FlowId\":\"F.{n}\"}}\n")
+    }
+
+    fn answered(paths: &[PathBuf], most: usize) -> (Vec<String>, anyhow::Result<()>) {
+        let mut taken = Vec::new();
+        let progress = Progress::start("events", true);
+        let answer = |heard: Heard| match &heard.event {
+            Ok(event) => event.key.flow_id.clone(),
+            Err(_) => heard.place(),
+        };
+        let result = answers(paths, &LineLimits::default(), &progress, answer, |answer| {
+            taken.push(answer);
+            anyhow::ensure!(taken.len() < most, "enough");
+            Ok(())
+        });
+        (taken, result)
+    }
+
+    #[test]
+    fn answers_come_in_the_order_of_the_events() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one.jsonl"), dir.path().join("two.jsonl"));
+        std::fs::write(&one, (0..1000).map(event).collect::<String>()).unwrap();
+        std::fs::write(&two, format!("no event\n{}", (1000..1500).map(event).collect::<String>())).unwrap();
+        let (taken, result) = answered(&[one, two.clone()], usize::MAX);
+        result.unwrap();
+        let mut expected: Vec<String> = (0..1500).map(|n| format!("F.{n}")).collect();
+        expected.insert(1000, format!("{}:1", two.display()));
+        assert_eq!(taken, expected);
+    }
+
+    #[test]
+    fn what_came_before_a_file_that_cannot_be_read_is_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = dir.path().join("one.jsonl");
+        std::fs::write(&one, (0..3).map(event).collect::<String>()).unwrap();
+        // There, but nothing that can be read from its beginning.
+        let (taken, result) = answered(&[one.clone(), PathBuf::from("/proc/self/mem")], usize::MAX);
+        assert_eq!(taken, ["F.0", "F.1", "F.2"]);
+        assert!(result.unwrap_err().to_string().contains("/proc/self/mem"));
+        let (taken, result) = answered(&[one, dir.path().join("none")], usize::MAX);
+        assert!(taken.is_empty() && result.unwrap_err().to_string().contains("none"));
+    }
+
+    #[test]
+    fn it_ends_when_nobody_takes_answers_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = dir.path().join("one.jsonl");
+        std::fs::write(&one, (0..20_000).map(event).collect::<String>()).unwrap();
+        let (taken, result) = answered(&[one], 100);
+        assert_eq!((taken.len(), result.unwrap_err().to_string().as_str()), (100, "enough"));
+    }
+
     #[test]
     fn lines_of_any_length() {
         assert_eq!(lines(b"a\r\nbc\n\nd", 9), [b"a".to_vec(), b"bc".to_vec(), vec![], b"d".to_vec()]);

@@ -125,8 +125,8 @@ fn text_part(kind: &str, content: &str) -> Part {
 /// LF line ends and one at the end; what a text part must not hold is made visible.
 fn normalised(content: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(content);
-    // Hardly any text has one of them; the last two are first octets of U+0085, U+2028 and U+2029.
-    if content.bytes().any(|byte| matches!(byte, b'\r' | 0 | 0xc2 | 0xe2)) {
+    // Hardly any text has one of them; 0xc2 and 0xe2 are the first octets of U+0085, U+2028 and U+2029.
+    if memchr::memchr3(b'\r', 0xc2, 0xe2, content.as_bytes()).is_some() || content.contains('\0') {
         for (from, to) in
             [("\r\n", "\n"), ("\r", "\n"), ("\u{85}", "\n"), ("\u{2028}", "\n"), ("\u{2029}", "\n"), ("\0", "\u{2400}")]
         {

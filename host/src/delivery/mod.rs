@@ -30,8 +30,9 @@ use jiff::Timestamp;
 
 pub use self::mailbox::file_name as mailbox_file_name;
 pub use self::now::{NowError, send_now};
+pub use self::queue::Queue;
 pub use self::relay::Trouble;
-use crate::config::{RetryPolicy, Transport};
+use crate::config::{RetryPolicy, SmtpConfig, Transport};
 use crate::meter::{Fate, Meter};
 use crate::outbox::{Attempt, Job, Outbox, OutboxError};
 use crate::text::Visible;
@@ -123,4 +124,18 @@ pub async fn run(
         }
         Transport::Mailbox(folder) => mailbox::run(outbox, folder.clone(), until).await,
     }
+}
+
+/// Runs delivery to a mail server from any [`Queue`]: [`run`] without the outbox, for who measures or tests the dialogue
+/// alone.
+///
+/// # Errors
+/// When the queue fails; a mail server's troubles are outcomes, not errors.
+pub async fn run_from(
+    queue: impl Queue,
+    config: Arc<SmtpConfig>,
+    retry: RetryPolicy,
+    until: Until,
+) -> Result<Summary, OutboxError> {
+    worker::run(queue, config, connect::Tcp, retry, until).await
 }

@@ -97,23 +97,21 @@ impl Stuffer {
 
     fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
         self.shape.octets += bytes.len() as u64;
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match piece.split_last() {
-                Some((b'\n', text)) => {
-                    self.text(text, out)?;
-                    if !self.cr {
-                        return Err(self.stain(Stain::BareLf));
-                    }
-                    out.push(b'\n');
-                    // The blank line ends the header.
-                    self.in_head &= self.length > 1;
-                    (self.cr, self.length) = (false, 0);
-                    self.line += 1;
-                }
-                _ => self.text(piece, out)?,
+        let mut rest = bytes;
+        while let Some((text, [_, after @ ..])) = memchr::memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end))
+        {
+            self.text(text, out)?;
+            if !self.cr {
+                return Err(self.stain(Stain::BareLf));
             }
+            out.push(b'\n');
+            // The blank line ends the header.
+            self.in_head &= self.length > 1;
+            (self.cr, self.length) = (false, 0);
+            self.line += 1;
+            rest = after;
         }
-        Ok(())
+        self.text(rest, out)
     }
 
     /// A part of a line, without LF.
@@ -191,7 +189,7 @@ impl<R: Read> Encoder<R> {
     }
 
     fn with(source: R, seven_bit: bool, stuffing: bool) -> Self {
-        Self { source, stuffer: Stuffer::new(seven_bit, stuffing), block: vec![0; BLOCK / 2], ended: false }
+        Self { source, stuffer: Stuffer::new(seven_bit, stuffing), block: vec![0; BLOCK / 8], ended: false }
     }
 
     /// Appends encoded bytes until `out` holds `want` of them or the mail has ended; true: it has, and the final dot is
@@ -237,7 +235,7 @@ pub struct Checked {
 /// When the bytes cannot be read or are no clean mail.
 pub fn check(source: impl Read) -> Result<Checked, WireError> {
     let mut encoder = Encoder::new(source, false);
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(BLOCK);
     let mut ended = encoder.fill(&mut out, BLOCK)?;
     let whole = (ended && out.len() <= BLOCK + BLOCK / 2).then(|| bytes::Bytes::from(std::mem::take(&mut out)));
     while !ended {

@@ -69,7 +69,8 @@ impl Encoder {
 /// # Errors
 /// When it is over [`LIMIT`], or names a blob by something that is no SHA-256.
 pub(super) fn encode(body: &[Segment]) -> io::Result<Encoded> {
-    let mut segments = Vec::new();
+    let bytes = |segment: &Segment| if let Segment::Bytes(bytes) = segment { bytes.len() + 9 } else { 41 };
+    let mut segments = Vec::with_capacity(body.iter().map(bytes).sum::<usize>().min(LIMIT));
     let mut blobs: Vec<BlobRef> = Vec::new();
     for segment in body {
         match segment {

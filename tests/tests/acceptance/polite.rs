@@ -111,7 +111,8 @@ send_interval = 0
     let mut daemon = env.daemon();
     let held = |line: &acceptance::env::Queued| line.state == "queued" && line.line.contains("waits for its turn");
     daemon.wait_for("everybody else's mails", 30.0, |_| {
-        (to("bob@example.com") == 20 && env.recipients_so_far().iter().filter(|line| held(line)).count() == 15).then_some(())
+        (to("bob@example.com") == 20 && env.recipients_so_far().iter().filter(|line| held(line)).count() == 15)
+            .then_some(())
     });
     assert_eq!(to("ana@example.org"), 5);
     daemon.terminate();

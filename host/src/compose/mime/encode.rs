@@ -74,20 +74,26 @@ fn quoted_line(mut rest: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Octets that stand for themselves (RFC 2045 section 6.7, rules 2 and 3).
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut rest: &mut [bool] = &mut plain;
+    let mut byte = 0;
+    while let [first, others @ ..] = rest {
+        *first = matches!(byte, b' ' | b'\t' | 33..=60 | 62..=126);
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    plain
+};
+
 /// How many of the first `most` octets of what is left of a line can stand as they are.
 fn plain_run(rest: &[u8], most: usize, starts: bool) -> usize {
     if starts && (rest.starts_with(b".") || rest.starts_with(b"From ")) {
         return 0;
     }
-    let plain = |byte: &u8| matches!(byte, b' ' | b'\t' | 33..=60 | 62..=126);
-    let mut left = rest.get(..most).unwrap_or(rest);
-    // Many octets are looked at together, without a branch for each.
-    while let Some((some, after)) = left.split_first_chunk::<16>()
-        && some.iter().fold(true, |all, byte| all & plain(byte))
-    {
-        left = after;
-    }
-    let run = most - left.len() + left.iter().position(|byte| !plain(byte)).unwrap_or(left.len());
+    let plain = |byte: &u8| PLAIN.get(usize::from(*byte)).is_some_and(|plain| *plain);
+    let run = rest.iter().take(most).position(|byte| !plain(byte)).unwrap_or(most);
     // A blank at the end of a line would be taken away.
     let blank = run == rest.len() && matches!(rest.last(), Some(b' ' | b'\t'));
     if blank { run - 1 } else { run }

@@ -87,14 +87,14 @@ impl Engine {
             return Err(TemplateError::of_file(file, "", format!("there are no texts in the language `{language}`")));
         };
         let environment = if slot == Slot::Html { &environments.html } else { &environments.plain };
-        let mut out = Capped(Vec::with_capacity(16 * 1024));
+        let mut out = Capped(Vec::with_capacity(32 * 1024));
         environment
             .get_template(file)
             .and_then(|template| template.render_captured_to(context.clone(), &mut out).map(drop))
             .map_err(|error| self.explain(file, &error, Some(context)))?;
         // What a template writes is text, so nothing is lost here.
         let mut text = String::from_utf8(out.0).unwrap_or_default();
-        if text.contains('\r') {
+        if memchr::memchr(b'\r', text.as_bytes()).is_some() {
             text = text.replace("\r\n", "\n").replace('\r', "\n");
         }
         if !text.ends_with('\n') {
