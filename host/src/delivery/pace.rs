@@ -24,8 +24,11 @@ const CALM: Duration = Duration::from_secs(10);
 const FORGET: Duration = Duration::from_secs(600);
 /// In which time a share grows to its double that is no trouble any more.
 const DOUBLE: Duration = Duration::from_secs(10);
-/// The least that is learned, a mail in six seconds: what a server has taken in a quiet time says little of what it bears.
-const LEAST: f64 = 1.0 / 6.0;
+/// What a server must have taken, twenty mails in a minute, for a rate to be learned from it: what it took in a quiet time
+/// says little of what it bears, and pauses will do.
+const WORTH: f64 = 20.0 / 60.0;
+/// The least that is learned.
+const LEAST: f64 = WORTH / 2.0;
 /// Seconds over which it is measured what a server takes.
 const WINDOW: usize = 60;
 /// What may go at once of a rate that was learned: timers are no finer.
@@ -223,7 +226,7 @@ impl Pace {
         self.took = false;
         let taken = self.taken.rate(now);
         let had = self.learned.as_ref().map_or(taken, |learned| learned.rate.min(taken.max(LEAST)));
-        if had > 0.0 {
+        if self.learned.is_some() || had >= WORTH {
             let rate = (had / 2.0).max(LEAST);
             self.learned = Some(Learned { rate, ceiling: had, taken: 0, since: now, waited: now });
             self.spent = self.spent.filter(|spent| *spent > now);
@@ -295,6 +298,15 @@ mod tests {
         assert!((0.95..1.05).contains(&rate), "{rate}");
         assert!(pace.take(now + PAUSE));
         assert!(!pace.take(now + PAUSE), "one by one");
+    }
+
+    #[test]
+    fn a_quiet_time_teaches_nothing() {
+        let start = Instant::now();
+        let mut pace = Pace::new(None, start);
+        (0..10).for_each(|_| pace.taken(start));
+        assert_eq!(pace.slow(start), Slowed::Halved);
+        assert_eq!((pace.rate(), pace.next(start)), (None, Some(start + PAUSE)));
     }
 
     #[test]

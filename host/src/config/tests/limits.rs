@@ -50,7 +50,7 @@ fn mistakes_say_what_to_write() {
         ("rate = \"0/min\"", "4 error: `0/min` is not a rate | the number is from 1 to 1000000\n"),
         (
             "[smtp.limits]\nrecipients = \"20/h\"",
-            "5 error: there is no key `recipients` in [smtp.limits] | did you mean `recipient`?\n",
+            "5 error: unknown key `recipients` in [smtp.limits] | did you mean `recipient`?\n",
         ),
         (
             "[smtp.limits]\ndomains = { \"@example.org\" = \"20/h\" }",
