@@ -50,7 +50,9 @@ fn mail(size: &str) -> NewMail {
 #[divan::bench(args = ["small", "36k"])]
 fn admit(bencher: Bencher<'_, '_>, size: &str) {
     let (line, limits) = (line(size), GROUND.limits());
-    bencher.counter(BytesCount::of_slice(&line)).bench_local(|| bewit::event::line::admit(black_box(&line), &limits).unwrap());
+    bencher
+        .counter(BytesCount::of_slice(&line))
+        .bench_local(|| bewit::event::line::admit(black_box(&line), &limits).unwrap());
 }
 
 /// From a line to an event.

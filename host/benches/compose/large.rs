@@ -46,7 +46,8 @@ fn rows(path: &Path, size: usize) {
     let mut out = io::BufWriter::new(fs::File::create(path).unwrap());
     let (mut written, mut n) = (0, 0);
     loop {
-        let line = format!("{{\"Name\":\"svchost-{n}.exe\",\"Pid\":{n},\"CommandLine\":\"-k netsvcs -p -s Service{n}\"}}\n");
+        let line =
+            format!("{{\"Name\":\"svchost-{n}.exe\",\"Pid\":{n},\"CommandLine\":\"-k netsvcs -p -s Service{n}\"}}\n");
         written += line.len();
         if written > size {
             break;

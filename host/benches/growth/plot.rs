@@ -30,7 +30,8 @@ const MARKS: [&str; 2] = ["", " stroke-dasharray=\"7 4\""];
 /// The whole picture.
 pub(crate) fn svg(below: &str, plots: &[Plot]) -> String {
     let (width, height) = (PANEL.0 * plots.len() as f64, PANEL.1);
-    let names: Vec<&str> = plots.first().map(|plot| plot.lines.iter().map(|line| line.name.as_str()).collect()).unwrap();
+    let names: Vec<&str> =
+        plots.first().map(|plot| plot.lines.iter().map(|line| line.name.as_str()).collect()).unwrap();
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
         aria-label=\"{}; {}\"><style>{STYLE}</style><rect class=\"b\" width=\"{width}\" height=\"{height}\" rx=\"6\"/>",
@@ -69,17 +70,20 @@ fn panel(out: &mut String, below: &str, plot: &Plot) {
     for power in up.0..=up.1 {
         let at = y(10_f64.powi(power));
         let _ = write!(out, "<path class=\"g\" d=\"M{left} {at:.1}H{}\"/>", PANEL.0 - right);
-        let _ = write!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", left - 6.0, at + 4.0, tick(power));
+        let _ =
+            write!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", left - 6.0, at + 4.0, tick(power));
     }
     let middle = f64::midpoint(left, PANEL.0 - right);
     let _ = write!(out, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{below}</text>", PANEL.1 - 8.0);
     for (at, line) in plot.lines.iter().enumerate() {
-        let path: Vec<String> = line.points.iter().map(|(at, value)| format!("{:.1} {:.1}", x(*at), y(*value))).collect();
+        let path: Vec<String> =
+            line.points.iter().map(|(at, value)| format!("{:.1} {:.1}", x(*at), y(*value))).collect();
         let _ = write!(out, "<path class=\"l s{at}\"{} d=\"M{}\"/>", MARKS[at % 2], path.join("L"));
         for (over, value) in &line.points {
             let (x, y) = (x(*over), y(*value));
             let _ = write!(out, "<circle class=\"m{at}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>");
-            let _ = write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", y - 8.0, figure(*value));
+            let _ =
+                write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", y - 8.0, figure(*value));
         }
         let key = left + 160.0 * at as f64;
         let _ = write!(out, "<path class=\"l s{at}\"{} d=\"M{key} 38h24\"/>", MARKS[at % 2]);

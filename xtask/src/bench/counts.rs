@@ -33,9 +33,7 @@ pub(super) fn run_all() -> Result<()> {
         let profile = target().join(format!("callgrind.{name}.out"));
         let count = count(&binary, name, &profile)?;
         let (shown, change) = match before.get(name) {
-            Some(&old) if old > 0 => {
-                (grouped(old), format!("{:+.1} %", (count as f64 / old as f64 - 1.0) * 100.0))
-            }
+            Some(&old) if old > 0 => (grouped(old), format!("{:+.1} %", (count as f64 / old as f64 - 1.0) * 100.0)),
             _ => (String::new(), String::new()),
         };
         println!("| {name} | {} | {shown} | {change} |", grouped(count));
@@ -96,9 +94,10 @@ fn count(binary: &Path, name: &str, profile: &Path) -> Result<u64> {
 fn top(profile: &Path) -> Result<Vec<String>> {
     let output = program("callgrind_annotate").args(["--auto=no", "--threshold=100"]).arg(profile).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = text.lines().filter(|line| line.contains(" %)") || line.contains("%)")).filter(|line| {
-        !line.contains("PROGRAM TOTALS")
-    });
+    let lines = text
+        .lines()
+        .filter(|line| line.contains(" %)") || line.contains("%)"))
+        .filter(|line| !line.contains("PROGRAM TOTALS"));
     Ok(lines.take(SHOWN).map(function).collect())
 }
 

@@ -90,10 +90,7 @@ fn recorded(text: &str, about: &About, measures: &[Measure]) -> Result<String> {
     let rows = rows.trim_start_matches('\n');
     let rows = rows.strip_prefix(HEAD).unwrap_or(rows);
     let (sentence, goals, row) = (about.sentence(), table::goals(measures), row(about, measures));
-    Ok(format!(
-        "{before}{}\n{sentence}\n\n{goals}\n{}{middle}{HISTORY}\n{HEAD}{row}\n{rows}",
-        TABLE.0, TABLE.1
-    ))
+    Ok(format!("{before}{}\n{sentence}\n\n{goals}\n{}{middle}{HISTORY}\n{HEAD}{row}\n{rows}", TABLE.0, TABLE.1))
 }
 
 /// A run in one row.
