@@ -102,7 +102,6 @@ impl Bound {
 /// Three digits and the unit.
 pub(crate) fn shown(value: f64, unit: &str) -> String {
     let number = match value.abs() {
-        1000.0.. => format!("{value:.0}"),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         0.1.. => format!("{value:.2}"),
@@ -110,7 +109,7 @@ pub(crate) fn shown(value: f64, unit: &str) -> String {
     };
     let number =
         if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').to_owned() } else { number };
-    format!("{} {unit}", if number == "-0" { "0" } else { &number })
+    format!("{} {unit}", if number == "-0" { "0" } else { &number }).trim_end().to_owned()
 }
 
 /// Whether a short run is asked for (`cargo xtask bench --quick`): less of everything, to see that it works.
