@@ -25,7 +25,8 @@ use bewit::config::{Config, SmtpConfig, Transport, load};
 use bewit::delivery::{Queue, Until, run_from};
 use bewit::mail::Segment;
 use bewit::meter::Meter;
-use bewit::outbox::{Attempt, Job, JobRecipient, OutboxError};
+use bewit::outbox::{Attempt, Job, JobRecipient, OutboxError, Wanted};
+use bewit::rule::Priority;
 use common::measures::{Bound, Measures, many, turns};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -143,6 +144,7 @@ impl Memory {
             body: Arc::clone(&self.body),
             size: self.head.len() as u64 + 2 + self.body.iter().map(Segment::len).sum::<u64>(),
             stored: Timestamp::UNIX_EPOCH,
+            priority: Priority::Normal,
         }
     }
 }
@@ -156,9 +158,9 @@ impl Queue for Memory {
         &self.meter
     }
 
-    async fn claim(&self, limit: usize, _: Timestamp) -> Result<Vec<Job>, OutboxError> {
+    async fn claim(&self, wanted: Wanted, _: Timestamp) -> Result<Vec<Job>, OutboxError> {
         let left = self.left.load(Ordering::SeqCst);
-        let taken = left.min(limit);
+        let taken = left.min(wanted.normal);
         // One dispatcher claims.
         self.left.store(left - taken, Ordering::SeqCst);
         Ok((0..taken).map(|at| self.job((left - at) as i64)).collect())
@@ -181,7 +183,7 @@ impl Queue for Memory {
     }
 
     async fn changed(&self) {
-        std::future::pending().await
+        std::future::pending().await;
     }
 
     fn read<T>(&self, job: &Job, take: impl FnOnce(&mut dyn Read) -> T) -> T {

@@ -165,8 +165,8 @@ impl App {
         }
         self.outbox.sweep(Timestamp::now()).await?;
         let census = self.outbox.census().await?;
-        // What was deferred at first may have been sent since.
-        sent.deferred = sent.deferred.min(census.deferred);
+        // What was deferred, or put back, at first may have been sent since.
+        sent.deferred = sent.deferred.min(census.deferred + census.queued);
         sent.held = sent.held.min(census.held);
         self.outbox.close().await;
         Ok(Once { taken, sent, waiting: census.deferred + census.held + census.postponed })

@@ -428,7 +428,7 @@ fn finished(rule: &Rule, event: &FlowCompletion, decision: Decision, draft: Opti
         }
     };
     let throttle = (rule.throttle, rule.send_interval);
-    Outcome { rule: rule.name.clone(), decision, subject, mails, throttle, gathered }
+    Outcome { rule: rule.name.clone(), decision, subject, mails, throttle, priority: rule.priority, gathered }
 }
 
 /// Runs a step after whose breakdown there is something else to try.

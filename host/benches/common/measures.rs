@@ -109,7 +109,7 @@ pub(crate) fn shown(value: f64, unit: &str) -> String {
     };
     let number =
         if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').to_owned() } else { number };
-    format!("{number} {unit}").trim_end().to_owned()
+    format!("{} {unit}", if number == "-0" { "0" } else { &number }).trim_end().to_owned()
 }
 
 /// Whether a short run is asked for (`cargo xtask bench --quick`): less of everything, to see that it works.

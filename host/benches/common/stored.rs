@@ -9,7 +9,7 @@ use bewit::config::{Config, load};
 use bewit::event::FlowCompletion;
 use bewit::mail::{NewMail, Segment};
 use bewit::outbox::{Accepted, Content, Document, Outcome};
-use bewit::rule::{Decision, Throttle};
+use bewit::rule::{Decision, Priority, Throttle};
 
 use super::{Ground, small};
 
@@ -55,6 +55,7 @@ impl Stored {
             subject: Some(mail.subject.clone()),
             mails: vec![mail],
             throttle: (Throttle::default(), Duration::ZERO),
+            priority: Priority::default(),
             gathered: None,
         };
         let (digest, document) = (format!("{n:064x}"), Document::of(&self.event));

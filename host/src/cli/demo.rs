@@ -10,7 +10,7 @@ use clap::Args;
 use super::table::Table;
 use super::{Exit, UsageError, output, preview};
 use crate::app::App;
-use crate::config::{Config, OnAmbiguous, SmtpConfig, Timeouts, TlsMode, Transport, WebConfig, load};
+use crate::config::{Config, Limits, OnAmbiguous, SmtpConfig, Timeouts, TlsMode, Transport, WebConfig, load};
 use crate::event::{FlowCompletion, samples};
 use crate::intake::{Accept, Batch, Fate, Line};
 use crate::outbox::Outcome;
@@ -166,6 +166,9 @@ fn server(url: &str) -> anyhow::Result<SmtpConfig> {
         root_ca: None,
         credentials: None,
         connections: 2,
+        rate: None,
+        limits: Limits::default(),
+        reserve: false,
         timeouts: Timeouts::default(),
         on_ambiguous: OnAmbiguous::Resend,
         helo: "localhost".into(),

@@ -124,7 +124,7 @@ pub fn run(args: RenderArgs) -> anyhow::Result<Exit> {
     };
     let progress = Progress::start("events rendered", args.out.is_none() && io::stdout().is_terminal());
     events::each(&args.events, &snapshot.config.limits, &progress, |heard| match &heard.event {
-        Ok(event) => work.complete(&event, &heard.rows),
+        Ok(event) => work.complete(event, &heard.rows),
         Err(error) => {
             output::note(format_args!("{}: {}", heard.place(), Visible(&error.to_string())));
             work.incomplete = true;

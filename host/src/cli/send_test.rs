@@ -228,7 +228,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{OnAmbiguous, Timeouts};
+    use crate::config::{Limits, OnAmbiguous, Timeouts};
     use crate::delivery::reply::Reply;
 
     fn smtp(tls: TlsMode) -> Transport {
@@ -240,6 +240,9 @@ mod tests {
             root_ca: None,
             credentials: None,
             connections: 1,
+            rate: None,
+            limits: Limits::default(),
+            reserve: false,
             timeouts: Timeouts { connect: Duration::from_secs(1), ..Timeouts::default() },
             on_ambiguous: OnAmbiguous::Resend,
             helo: "client.example.org".to_owned(),

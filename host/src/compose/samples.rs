@@ -21,7 +21,7 @@ use crate::facts::RowReader;
 use crate::locale::LocaleConfig;
 use crate::rule::address::Mailbox;
 use crate::rule::pattern::Pattern;
-use crate::rule::{Delivery, ErrorHandling, MetadataField, Rule, Throttle, defaults};
+use crate::rule::{Delivery, ErrorHandling, MetadataField, Priority, Rule, Throttle, defaults};
 
 const BASE: &str = "https://velociraptor.example.org/";
 /// When the shipped samples are looked at, half an hour after the first: Unix seconds.
@@ -125,6 +125,7 @@ fn everything() -> Rule {
         delay_threshold: 0,
         send_interval: Duration::ZERO,
         throttle: Throttle::default(),
+        priority: Priority::default(),
         keep_empty_rows: true,
         client_metadata: vec![MetadataField { field: "owner".to_owned(), alias: "Owner".to_owned() }],
         include_uploads_table_rows: defaults::INCLUDE_UPLOADS_TABLE_ROWS,

@@ -6,7 +6,9 @@ mod decode;
 pub mod defaults;
 pub mod diagnostic;
 pub mod load;
+mod rate;
 mod raw;
+mod raw_limits;
 mod raw_plugin;
 mod raw_rule;
 mod raw_velociraptor;
@@ -28,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::rate::{Limits, Rate};
 use self::secret::Secret;
 use crate::event::line::LineLimits;
 use crate::locale::LocaleConfig;
@@ -94,6 +97,12 @@ pub struct SmtpConfig {
     pub credentials: Option<Credentials>,
     /// Sessions at a time, at least 1.
     pub connections: usize,
+    /// Mails that the server is given in a time; `None`: as many as there are.
+    pub rate: Option<Rate>,
+    /// What single recipients and domains get.
+    pub limits: Limits,
+    /// Some rule's mails are critical: a session is kept free for them, if there is more than one.
+    pub reserve: bool,
     /// One for each phase.
     pub timeouts: Timeouts,
     /// What to do when the reply to the final dot never came.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use super::decode::{Field, Fields, Section, key};
+use super::rate::Rate;
+use super::raw_limits::SmtpLimits;
 use super::raw_plugin::Plugins;
 use super::raw_rule::Rule;
 use super::raw_velociraptor::Velociraptor;
@@ -60,6 +62,8 @@ pub(super) struct Smtp {
     pub(super) token: SecretKeys,
     pub(super) from: Field<Sender>,
     pub(super) connections: Field<Int<1, 100>>,
+    pub(super) rate: Field<Rate>,
+    pub(super) limits: Field<SmtpLimits>,
     pub(super) timeouts: Field<Timeouts>,
     pub(super) retry: Field<List<Wait>>,
     pub(super) give_up: Field<Wait>,
@@ -127,6 +131,8 @@ impl Section for Smtp {
             },
             from: fields.take(key("from", "Sender of rules that name none: an address or `Name <address>`.")),
             connections: fields.take(key("connections", "Connections at a time, at most.").default("4")),
+            rate: fields.take(key("rate", "Mails in a time, at most: \"30/min\". Without it: as many as there are.")),
+            limits: fields.take(key("limits", SmtpLimits::DOC)),
             timeouts: fields.take(key("timeouts", Timeouts::DOC)),
             retry: fields.take(
                 key(

@@ -6,7 +6,7 @@ use super::raw_plugin::{Filter, Renderer};
 use super::values::{AnyInt, Choice, Interval, List, OneOf, Sender, Word};
 use crate::rule::address::Address;
 use crate::rule::pattern::Pattern;
-use crate::rule::{AttachmentFormat, Delivery, Throttle};
+use crate::rule::{AttachmentFormat, Delivery, Priority, Throttle};
 
 /// `[[rule]]`
 pub(super) struct Rule {
@@ -30,6 +30,7 @@ pub(super) struct Rule {
     pub(super) delay_threshold: Field<AnyInt>,
     pub(super) send_interval: Field<Interval>,
     pub(super) throttle: Field<OneOf<Throttle>>,
+    pub(super) priority: Field<OneOf<Priority>>,
     pub(super) keep_empty_rows: Field<bool>,
     pub(super) client_metadata: Field<List<MetadataField>>,
     pub(super) include_uploads_table_rows: Field<AnyInt>,
@@ -151,6 +152,14 @@ impl Section for Rule {
                 )
                 .default("\"digest\""),
             ),
+            priority: fields.take(
+                key(
+                    "priority",
+                    "Which mails go first: critical (never wait behind others, nor for the limits of a recipient or a \
+                     domain), normal, or bulk (when nothing else waits, or in their small share).",
+                )
+                .default("\"normal\""),
+            ),
             keep_empty_rows: fields.take(
                 key("keep_empty_rows", "Show facts that are empty, too.").alias("KeepEmptyRows").default("false"),
             ),
@@ -265,6 +274,11 @@ impl Choice for Failure {
         ("ignore_artifact_filters", Some(Self::IgnoreArtifactFilters)),
         ("ignore_delay", Some(Self::IgnoreDelay)),
     ];
+}
+
+impl Choice for Priority {
+    const NAMES: &'static [(&'static str, Option<Self>)] =
+        &[("critical", Some(Self::Critical)), ("normal", Some(Self::Normal)), ("bulk", Some(Self::Bulk))];
 }
 
 impl Choice for Throttle {

@@ -9,8 +9,9 @@ use super::raw::{self, SecretKeys};
 use super::resolve_locale::{self, Languages};
 use super::secret::Secret;
 use super::values::{FilePath, List};
-use super::{Config, HttpConfig, OutboxConfig, SpoolConfig, WebConfig, defaults, resolve_rule};
+use super::{Config, HttpConfig, OutboxConfig, SpoolConfig, Transport, WebConfig, defaults, resolve_rule};
 use crate::event::line::LineLimits;
+use crate::rule::Priority;
 
 /// What is known after resolving.
 pub(super) struct Resolved {
@@ -103,7 +104,10 @@ pub(super) fn resolve(file: raw::File, text: &str, base: &Path, proof: Proof, fi
         ));
     }
     plugin_names.place(&mut plugins, findings);
-    let config = smtp.and_then(|(transport, retry)| {
+    let config = smtp.and_then(|(mut transport, retry)| {
+        if let Some(Transport::Smtp(smtp)) = &mut transport {
+            smtp.reserve = resolved.iter().any(|rule| rule.priority == Priority::Critical);
+        }
         Some(Config {
             transport: transport?,
             from,

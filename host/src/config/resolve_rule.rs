@@ -11,7 +11,7 @@ use crate::rule::address::{Address, Mailbox};
 use crate::rule::defaults;
 use crate::rule::pattern::Pattern;
 use crate::rule::{
-    Delivery, ErrorHandling, ExecutorDomain, MetadataField, ResultAttachment, ResultTable, Rule, Throttle,
+    Delivery, ErrorHandling, ExecutorDomain, MetadataField, Priority, ResultAttachment, ResultTable, Rule, Throttle,
 };
 
 /// Whether a text names a template set: a plain file name.
@@ -76,6 +76,7 @@ pub(super) fn resolve(
             .into_value()
             .map_or(Duration::from_secs(defaults::SEND_INTERVAL), |interval| interval.0),
         throttle: rule.throttle.into_value().map_or(Throttle::default(), |choice| choice.0),
+        priority: rule.priority.into_value().map_or(Priority::default(), |choice| choice.0),
         keep_empty_rows: rule.keep_empty_rows.or(false),
         client_metadata: rule
             .client_metadata

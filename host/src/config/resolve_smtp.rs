@@ -1,5 +1,6 @@
 //! `[smtp]`: where mail goes, who logs in, and what contradicts what.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,10 +10,13 @@ use rustls::pki_types::pem::PemObject;
 use super::decode::{Field, Span};
 use super::load::Proof;
 use super::raw;
+use super::raw_limits::SmtpLimits;
 use super::resolve::Resolver;
 use super::values::OneOf;
-use super::{Credentials, Mechanism, OnAmbiguous, RetryPolicy, SmtpConfig, Timeouts, TlsMode, Transport, defaults};
-use crate::rule::address::Mailbox;
+use super::{
+    Credentials, Limits, Mechanism, OnAmbiguous, RetryPolicy, SmtpConfig, Timeouts, TlsMode, Transport, defaults,
+};
+use crate::rule::address::{Address, Mailbox};
 
 impl Resolver<'_> {
     /// `[smtp]`: where mail goes, and when it is tried again.
@@ -73,6 +77,8 @@ impl Resolver<'_> {
             ("password_…", smtp.password.first()),
             ("token_…", smtp.token.first()),
             ("connections", smtp.connections.span()),
+            ("rate", smtp.rate.span()),
+            ("limits", smtp.limits.span()),
             ("timeouts", smtp.timeouts.span()),
             ("on_ambiguous", smtp.on_ambiguous.span()),
         ];
@@ -131,6 +137,7 @@ impl Resolver<'_> {
             data: written.data.get().map_or(defaults.data, |wait| wait.0),
             final_: written.final_.get().map_or(defaults.final_, |wait| wait.0),
         });
+        let limits = smtp.limits.into_value().map(|limits| self.limits(limits)).unwrap_or_default();
         Some(SmtpConfig {
             server: server?,
             port,
@@ -143,10 +150,31 @@ impl Resolver<'_> {
                 .get()
                 .and_then(|number| usize::try_from(number.0).ok())
                 .unwrap_or(defaults::CONNECTIONS),
+            rate: smtp.rate.get().copied(),
+            limits,
+            // The rules are not known yet.
+            reserve: false,
             timeouts,
             on_ambiguous: smtp.on_ambiguous.get().map_or(OnAmbiguous::default(), |choice| choice.0),
             helo: helo(from),
         })
+    }
+
+    fn limits(&mut self, limits: SmtpLimits) -> Limits {
+        let mut domains = BTreeMap::new();
+        for entry in limits.domains.into_value().unwrap_or_default().entries {
+            let name = entry.name.to_lowercase();
+            // An address in it is an address, so it is what a recipient's domain can be.
+            if Address::parse(&format!("a@{name}")).is_err() {
+                let hint = "the part of an address behind the @, for example \"example.org\"";
+                self.findings.error(Some(entry.span), format!("`{}` is not a domain", entry.name), hint);
+            } else if let Some(rate) = entry.value.into_value()
+                && domains.insert(name, rate).is_some()
+            {
+                self.findings.error(Some(entry.span), format!("`{}` has two limits", entry.name), "take one out");
+            }
+        }
+        Limits { recipient: limits.recipient.into_value(), domain: limits.domain.into_value(), domains }
     }
 
     /// A host name or an address; brackets around an address are taken off.

@@ -6,6 +6,9 @@
 //! not count. So an outage pushes no mail far into the future, and the queue moves as soon as the server is back. A server
 //! that refuses us counts no attempts at all, and neither does a mail that was claimed and not tried. Whatever happens, a
 //! mail past `give_up` is given up.
+//!
+//! Nor is it an attempt of a mail that the server says it gets too much of us (`limited`), but for a mail of which it says so
+//! again and again: that may be the mail's own trouble.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +23,11 @@ use super::relay::{Down, PROBE_CAP, Trouble};
 use super::worker::{Shared, lock};
 use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
 use crate::text::Visible;
+
+/// How often the server may say of one recipient of a mail that it gets too much, before that is an attempt.
+const PATIENCE: u32 = 4;
+/// Recipients of whom that is remembered.
+const MEMORY: usize = 10_000;
 
 impl<Q: Queue, D: Dial> Shared<Q, D> {
     fn now_and_later(&self) -> (Timestamp, Timestamp) {
@@ -65,6 +73,25 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         }
     }
 
+    /// What becomes of a recipient when the server says that it gets too much: it keeps its place in the queue, which stands
+    /// still for a moment.
+    pub(super) fn limited(&self, job: &Job, to: &JobRecipient, reason: &str) -> Attempt {
+        self.relay.slow(Instant::now(), self.live.load(Ordering::Acquire), reason);
+        if let Some(down) = self.relay.down() {
+            return self.set_back_one(job, to, &down, false);
+        }
+        let mut limited = lock(&self.limited);
+        if limited.len() >= MEMORY {
+            limited.clear();
+        }
+        let times = limited.entry(to.id).or_default();
+        *times += 1;
+        if *times > PATIENCE {
+            return Attempt::Deferred(reason.to_owned());
+        }
+        Attempt::Released(job.stored.min(self.queue.now()))
+    }
+
     fn is_past(&self, job: &Job, now: Timestamp) -> bool {
         Duration::try_from(now.duration_since(job.stored)).unwrap_or_default() >= self.retry.give_up
     }
@@ -84,10 +111,19 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         }
         let mut summary = lock(&self.summary);
         for (id, outcome) in &outcomes {
+            if matches!(outcome, Attempt::Delivered(_) | Attempt::Failed(_) | Attempt::Held(_)) {
+                lock(&self.limited).remove(id);
+            }
+            if let Some(quotas) = &self.quotas
+                && !matches!(outcome, Attempt::Waits(..))
+            {
+                lock(quotas).ended(*id, matches!(outcome, Attempt::Delivered(_)), Instant::now());
+            }
             measure(self.queue.meter(), job, outcome, now);
             let address = job.recipients.iter().find(|to| to.id == *id).map_or("", |to| to.address.as_str());
-            if let Attempt::Released(_) = outcome {
-                summary.deferred += u64::from(self.drain.is_some());
+            if let Attempt::Released(at) | Attempt::Waits(at, _) = outcome {
+                // What keeps its place comes again at once, or in the same drain.
+                summary.deferred += u64::from(*at > self.drain.unwrap_or(now));
                 let (message_id, recipient) = (Visible(&job.message_id).to_string(), Visible(address).to_string());
                 tracing::debug!(message_id, recipient, reason = why, "stays queued");
             } else {

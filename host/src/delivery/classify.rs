@@ -6,7 +6,8 @@
 //! | MAIL, DATA, final dot | this mail later | this mail never |
 //! | RCPT | this recipient later | this recipient never |
 //!
-//! with the exceptions in [`classify`].
+//! with the exceptions in [`classify`]. Some 4yz speak of no mail but of how much we send: [`Class::Limited`], the table in
+//! docs/delivery.md.
 
 use std::fmt;
 
@@ -50,6 +51,8 @@ pub enum Class {
     Accepted,
     /// Not now: this recipient (RCPT), or this mail.
     Deferred,
+    /// We send more than the server takes of us; no mail is to blame, and for none it was an attempt.
+    Limited,
     /// Never: this recipient (RCPT), or this mail.
     Failed,
     /// The server is not available for now, or closes the connection.
@@ -115,7 +118,8 @@ pub fn classify(phase: Phase, reply: &Reply) -> Class {
         (Phase::Mail | Phase::Rcpt | Phase::Final | Phase::Reset | Phase::Quit, 2) => Class::Accepted,
         (_, 2 | 3) => Class::Protocol,
         (Phase::Reset | Phase::Quit, _) => Class::Protocol,
-        (phase, _) if concerns_us(phase, code) => Class::Relay,
+        (phase, 4) if !phase.is_setup() && is_limit(phase, reply) => Class::Limited,
+        (phase, _) if concerns_us(phase, reply) => Class::Relay,
         (phase, 4) if phase.is_setup() => Class::Unavailable,
         (phase, _) if phase.is_setup() => Class::Relay,
         (_, 4) => Class::Deferred,
@@ -125,11 +129,51 @@ pub fn classify(phase: Phase, reply: &Reply) -> Class {
 }
 
 /// Codes of RFC 4954 section 6 that speak of our login, not of a mail. 432 and 454 are used by servers for single
-/// recipients too ("relay access denied, for now"), so they count before RCPT only.
-fn concerns_us(phase: Phase, code: u16) -> bool {
-    match code {
+/// recipients too ("relay access denied, for now"), so they count before RCPT only; and 432 4.3.2 is what Exchange says
+/// of too many sessions at a time.
+fn concerns_us(phase: Phase, reply: &Reply) -> bool {
+    match reply.code() {
         530 | 534 | 535 | 538 => true,
+        432 if reply.enhanced() == Some(Enhanced(4, 3, 2)) => false,
         432 | 454 => phase.is_setup() || phase == Phase::Mail,
+        _ => false,
+    }
+}
+
+/// Whether a 4yz speaks of how much we send. By its enhanced code (RFC 3463): X.3.2, the system accepts nothing now;
+/// X.7.28, a flood of mails. At MAIL, where nobody is named yet, every X.7 of 450 to 452 is about the one who sends; at
+/// RCPT it may be greylisting, which is about that recipient.
+fn is_limit(phase: Phase, reply: &Reply) -> bool {
+    match reply.enhanced() {
+        Some(Enhanced(4, 3, 2) | Enhanced(4, 7, 28)) => true,
+        Some(Enhanced(4, 7, _)) => phase == Phase::Mail && matches!(reply.code(), 450..=452),
+        _ => false,
+    }
+}
+
+/// Whether a 421 in the middle of a session speaks of how much we send. X.4 is about the connection: it has aged. Without a
+/// word on why, an old session has probably aged, or has had its number of mails; a new one that ends so has not.
+#[must_use]
+pub fn closes_for_limit(reply: &Reply, reused: bool) -> bool {
+    match reply.enhanced() {
+        None | Some(Enhanced(_, 4, _)) => !reused,
+        Some(_) => true,
+    }
+}
+
+/// Whether a reply that defers a mail says, too, that the server has more than enough to do: then it is given less. At
+/// MAIL all of 450 to 452, but for what is said of the sender's address (X.1); later, what is said of the mail system
+/// (X.3), but for the mail's size (X.3.4).
+#[must_use]
+pub fn is_strain(phase: Phase, reply: &Reply) -> bool {
+    let subject = reply.enhanced();
+    match phase {
+        Phase::Mail => {
+            matches!(reply.code(), 450..=452) && !matches!(subject, Some(Enhanced(_, 1, _) | Enhanced(_, 3, 4)))
+        }
+        Phase::Data | Phase::Body | Phase::Final => {
+            reply.class() == 4 && matches!(subject, Some(Enhanced(_, 3, detail)) if detail != 4)
+        }
         _ => false,
     }
 }
@@ -173,7 +217,7 @@ pub fn loss(phase: Phase, reused: bool) -> Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Class::{Accepted, Deferred, Failed, Protocol, Relay, Unavailable};
+    use Class::{Accepted, Deferred, Failed, Limited, Protocol, Relay, Unavailable};
     use Phase::{Auth, Data, Ehlo, Final, Greeting, Mail, Rcpt, Reset, StartTls};
 
     const SETUP: [Phase; 4] = [Greeting, Ehlo, StartTls, Auth];
@@ -204,7 +248,11 @@ mod tests {
         (&MAIL, &["421 4.4.2 timeout", "421 closing"], Unavailable),
         (&[Reset], &["421 closing"], Unavailable),
         // Before any mail: the relay.
-        (&SETUP, &["450 4.3.2 try again", "451 4.3.0 error", "471 slow"], Unavailable),
+        (
+            &SETUP,
+            &["450 4.3.2 try again", "451 4.3.0 error", "471 slow", "432 4.3.2 concurrent connections"],
+            Unavailable,
+        ),
         (&SETUP, &["554 5.7.1 go away", "521 no mail here", "550 5.7.1 denied", "500 what", "502 no", "504 no"], Relay),
         (
             &SETUP,
@@ -223,9 +271,13 @@ mod tests {
             &["530 5.7.57 Client not authenticated", "535 5.7.8 bad", "538 5.7.11 TLS", "534 5.7.9 weak"],
             Relay,
         ),
-        (&[Rcpt, Data, Final], &["454 4.7.1 Relay access denied", "432 4.3.2 concurrent connections"], Deferred),
+        (&[Rcpt, Data, Final], &["454 4.7.1 Relay access denied"], Deferred),
+        // How much we send.
+        (&MAIL, &["432 4.3.2 concurrent connections", "451 4.3.2 not now", "450 4.7.28 flood"], Limited),
+        (&[Mail], &["450 4.7.1 too much mail from you", "452 4.7.0 slow down"], Limited),
         // A mail or a recipient, later.
-        (&MAIL, &["450 4.2.1 busy", "451 4.7.1 greylisted", "452 4.3.1 no space", "455 4.5.4 no", "499 odd"], Deferred),
+        (&MAIL, &["450 4.2.1 busy", "452 4.3.1 no space", "455 4.5.4 no", "499 odd", "450 4.1.8 unknown"], Deferred),
+        (&[Rcpt, Data, Final], &["451 4.7.1 greylisted", "450 4.7.1 too many recipients"], Deferred),
         // A mail or a recipient, never.
         (
             &MAIL,
@@ -274,7 +326,7 @@ mod tests {
         for phase in SETUP {
             for code in (200..600).filter(|code| *code != 334) {
                 let class = classify(phase, &Reply::new(code, ""));
-                assert!(!matches!(class, Deferred | Failed), "{phase} {code}: {class:?}");
+                assert!(!matches!(class, Deferred | Limited | Failed), "{phase} {code}: {class:?}");
             }
         }
     }
@@ -311,6 +363,37 @@ mod tests {
             ("450 4.5.3 odd", false),
         ] {
             assert_eq!(is_too_many_recipients(&reply(text)), many, "{text}");
+        }
+    }
+
+    #[test]
+    fn tells_what_is_said_of_how_much_we_send() {
+        for (text, old, new) in [
+            ("421 closing", false, true),
+            ("421 4.4.2 idle for too long", false, true),
+            ("421 4.7.0 too many mails", true, true),
+            ("421 4.3.2 not now", true, true),
+        ] {
+            assert_eq!(closes_for_limit(&reply(text), true), old, "{text}, on an old session");
+            assert_eq!(closes_for_limit(&reply(text), false), new, "{text}, on a new one");
+        }
+        for (phase, text, strained) in [
+            (Mail, "451 try again later", true),
+            (Mail, "452 4.3.1 no space", true),
+            (Mail, "450 4.7.1 too much mail", true),
+            (Mail, "450 4.1.8 sender's domain not found", false),
+            (Mail, "452 4.3.4 too big for now", false),
+            (Mail, "454 4.7.0 no", false),
+            (Rcpt, "451 4.3.0 look-up failed", false),
+            (Rcpt, "450 4.2.1 busy", false),
+            (Data, "452 4.3.1 no space", true),
+            (Final, "451 4.3.0 queue file", true),
+            (Final, "451 4.7.1 content", false),
+            (Final, "451 local error", false),
+            (Final, "554 5.3.2 not now", false),
+            (Greeting, "421 4.3.2 not now", false),
+        ] {
+            assert_eq!(is_strain(phase, &reply(text)), strained, "{phase}: {text}");
         }
     }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::classify::{Class, Loss, Phase, classify, is_too_large, is_too_many_recipients, loss};
+use super::classify::{
+    Class, Loss, Phase, classify, closes_for_limit, is_strain, is_too_large, is_too_many_recipients, loss,
+};
 use super::connect::Dial;
 use super::queue::Queue;
 use super::relay::Trouble;
@@ -60,17 +62,23 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         let mut seated = seated.and_then(|mut seated| seated.session.is_quiet().then_some(seated));
         let mut waiting: VecDeque<JobRecipient> = job.recipients.iter().cloned().collect();
         let mut reconnected = false;
+        // The first transaction has its place in the pace already.
+        let mut more = false;
         while !waiting.is_empty() {
             let Seated { session, seat } = match seated.take() {
                 Some(seated) => seated,
                 None => match self.connect(probe).await {
                     Ok(seated) => seated,
                     Err(none) => {
+                        self.relay.give_back();
                         self.no_session(job, waiting.into(), none).await?;
                         return Ok(None);
                     }
                 },
             };
+            if std::mem::replace(&mut more, true) {
+                self.relay.spend(Instant::now());
+            }
             let reused = session.served() > 0 && !reconnected;
             let turn: Vec<JobRecipient> = waiting.drain(..waiting.len().min(MAX_RECIPIENTS)).collect();
             let (dotted, begun) = (AtomicBool::new(false), Instant::now());
@@ -89,6 +97,13 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
                         self.no_session(job, waiting.into(), NoSession::Stopping).await?;
                         return Ok(seated);
                     }
+                }
+                Done::Lost(Fault { phase, cause: Cause::Closing(reply) }) if closes_for_limit(&reply, reused) => {
+                    let reason = said(phase, &reply);
+                    let lost = turn.iter().chain(&waiting);
+                    let outcomes = lost.map(|to| (to.id, self.limited(&job, to, &reason))).collect();
+                    self.report(&job, outcomes, &reason).await?;
+                    return Ok(None);
                 }
                 Done::Lost(fault) if loss(fault.phase, reused) == Loss::Reconnect => {
                     tracing::debug!(message_id = job.message_id, %fault, "an old session had ended; once more on a new one");
@@ -179,7 +194,8 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
         let session = match begun {
             Begun::Closed(session) => {
                 // A dialogue in order says that the server is there; whether it wants us is another matter.
-                if session.is_some() && classify(Phase::Mail, &answers.mail) != Class::Relay {
+                let of_mail = classify(Phase::Mail, &answers.mail);
+                if session.is_some() && !matches!(of_mail, Class::Relay | Class::Limited) {
                     self.relay.answered();
                 }
                 // DATA was refused, though RCPT was not.
@@ -248,9 +264,9 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
                 Ok(Some(session))
             }
             Err(Fault { cause: Cause::Closing(reply), .. }) => {
+                // It has just taken part in a dialogue: its age is not the reason.
                 let reason = said(Phase::Final, &reply);
-                self.relay.broke(now, &reason);
-                outcomes.extend(accepted.iter().map(|to| (to.id, Attempt::Deferred(reason.clone()))));
+                outcomes.extend(accepted.iter().map(|to| (to.id, self.limited(job, to, &reason))));
                 Ok(Some(None))
             }
             Err(fault) => {
@@ -313,7 +329,14 @@ impl<Q: Queue, D: Dial> Shared<Q, D> {
                 let down = self.relay.fell(now, Trouble::Refuses, &said(phase, reply));
                 self.set_back_one(job, to, &down, true)
             }
-            _ => Attempt::Deferred(said(phase, reply)),
+            Class::Limited => self.limited(job, to, &said(phase, reply)),
+            _ => {
+                let reason = said(phase, reply);
+                if is_strain(phase, reply) {
+                    self.relay.slow(now, self.live.load(Ordering::Acquire), &reason);
+                }
+                Attempt::Deferred(reason)
+            }
         }
     }
 

@@ -20,9 +20,9 @@ use super::{Summary, Until, measure};
 use crate::blob::{hex, sync_folder};
 use crate::fault;
 use crate::meter::Step;
-use crate::outbox::{Attempt, Job, OutboxError};
+use crate::outbox::{Attempt, Job, OutboxError, Wanted};
 
-/// Mails written before the folder is synced and the outcomes are stored.
+/// Mails of each priority that are written before the folder is synced and the outcomes are stored.
 const BATCH: usize = 32;
 /// The slow look at the queue beside its word.
 const LOOK: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ pub(super) async fn run<Q: Queue>(queue: Q, folder: PathBuf, until: Until) -> Re
             std::task::Poll::Ready(std::future::Future::poll(changed.as_mut(), cx).is_ready())
         })
         .await;
-        let jobs = queue.claim(BATCH, drain.unwrap_or_else(|| queue.now())).await?;
+        let jobs = queue.claim(Wanted::each(BATCH), drain.unwrap_or_else(|| queue.now())).await?;
         if !jobs.is_empty() {
             write_batch(&queue, &folder, jobs, &mut summary).await?;
             continue;

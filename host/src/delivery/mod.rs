@@ -5,9 +5,13 @@ mod books;
 pub mod classify;
 pub mod connect;
 mod deliver;
+mod dispatch;
 mod mailbox;
 mod now;
+mod pace;
 mod queue;
+mod quota;
+mod ready;
 mod relay;
 pub mod reply;
 pub mod sasl;
@@ -38,7 +42,7 @@ use crate::text::Visible;
 pub struct Summary {
     /// Recipients delivered to.
     pub delivered: u64,
-    /// Recipients to be tried again later.
+    /// Recipients to be tried again later, each time that it was so.
     pub deferred: u64,
     /// Recipients that never will be.
     pub failed: u64,
@@ -75,7 +79,7 @@ impl Summary {
                 self.held += 1;
                 tracing::error!(message_id, recipient, reply, "held");
             }
-            Attempt::Released(_) => {}
+            Attempt::Released(_) | Attempt::Waits(..) => {}
         }
     }
 }
@@ -87,7 +91,7 @@ fn measure(meter: &Meter, job: &Job, outcome: &Attempt, now: Timestamp) {
         Attempt::Deferred(_) => Fate::Deferred,
         Attempt::Failed(_) => Fate::Failed,
         Attempt::Held(_) => Fate::Held,
-        Attempt::Released(_) => Fate::Released,
+        Attempt::Released(_) | Attempt::Waits(..) => Fate::Released,
     });
     if matches!(outcome, Attempt::Delivered(_)) {
         // A clock that was set back says nothing of the way.

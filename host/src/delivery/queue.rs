@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::mail::MailReader;
 use crate::meter::Meter;
-use crate::outbox::{Attempt, Job, Outbox, OutboxError};
+use crate::outbox::{Attempt, Job, Outbox, OutboxError, Wanted};
 
 /// A queue of mails, as [`Outbox`] describes its own methods.
 pub trait Queue: Clone + Send + Sync + 'static {
@@ -15,8 +15,8 @@ pub trait Queue: Clone + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Where delivery is measured.
     fn meter(&self) -> &Meter;
-    /// See [`Outbox::claim`].
-    fn claim(&self, limit: usize, now: Timestamp) -> impl Future<Output = Result<Vec<Job>, OutboxError>> + Send;
+    /// See [`Outbox::claim_by`].
+    fn claim(&self, wanted: Wanted, now: Timestamp) -> impl Future<Output = Result<Vec<Job>, OutboxError>> + Send;
     /// See [`Outbox::in_data`].
     fn in_data(&self, job: &Job, recipients: &[i64]) -> impl Future<Output = Result<bool, OutboxError>> + Send;
     /// See [`Outbox::report`].
@@ -43,8 +43,8 @@ impl Queue for Outbox {
         Self::meter(self)
     }
 
-    async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
-        Self::claim(self, limit, now).await
+    async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
+        Self::claim_by(self, wanted, now).await
     }
 
     async fn in_data(&self, job: &Job, recipients: &[i64]) -> Result<bool, OutboxError> {

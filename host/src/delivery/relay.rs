@@ -5,6 +5,9 @@
 //! certificate, no login offered) or refuses most of what it gets is probed by the `retry` list. One that cannot be
 //! reached is probed by the same list, but at least once a minute: nobody has to do anything for it to come back, and
 //! then the queue should move at once.
+//!
+//! A server that is up and says that it gets too much of us gets half: of sessions here, of mails in [`pace`](super::pace).
+//! Sessions come back one by one, and later after each time that one more was too many.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +15,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::RetryPolicy;
+use super::pace::{Pace, RAISE_AFTER, Slowed};
+use crate::config::{Rate, RetryPolicy};
 use crate::meter::RelayNow;
 use crate::outbox::schedule::JITTER;
 
@@ -26,10 +30,10 @@ const BURST_WINDOW: Duration = Duration::from_secs(600);
 const BURST_MEMORY: usize = 4_096;
 /// Dialogues in a row that end in a lost connection before the server counts as not reachable.
 const BROKEN_IN_A_ROW: u32 = 3;
-/// After so many mails taken, one session more is tried.
-const RAISE_AFTER: u32 = 50;
-/// After so long, all of them.
+/// After so long, all sessions are tried again.
 const RAISE_TIME: Duration = Duration::from_secs(300);
+/// How often the waits for one session more are doubled.
+const MOST_STRAIN: u32 = 5;
 
 /// What is wrong with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +74,45 @@ struct Health {
     limit: usize,
     limited: Option<Instant>,
     taken: u32,
+    /// More sessions are being tried than it bore before.
+    trying: bool,
+    /// How often that was too many.
+    strain: u32,
+    pace: Pace,
     /// Times that it went down.
     falls: u64,
+    /// Times that it said that it gets too much.
+    slowed: u64,
+}
+
+impl Health {
+    /// So many sessions, and no more for a while: for longer, if more had just been tried.
+    fn fewer(&mut self, now: Instant, limit: usize) {
+        if std::mem::take(&mut self.trying) {
+            self.strain = MOST_STRAIN.min(self.strain + 1);
+        }
+        self.limit = limit;
+        self.limited = Some(now);
+        self.taken = 0;
+    }
 }
 
 impl Relay {
-    pub(super) fn new(name: String, connections: usize, retry: RetryPolicy) -> Self {
+    pub(super) fn new(name: String, connections: usize, rate: Option<Rate>, retry: RetryPolicy) -> Self {
         let connections = connections.max(1);
-        let outcomes = VecDeque::new();
-        let health = Health { down: None, broken: 0, outcomes, limit: connections, limited: None, taken: 0, falls: 0 };
+        let health = Health {
+            down: None,
+            broken: 0,
+            outcomes: VecDeque::new(),
+            limit: connections,
+            limited: None,
+            taken: 0,
+            trying: false,
+            strain: 0,
+            pace: Pace::new(rate, Instant::now()),
+            falls: 0,
+            slowed: 0,
+        };
         Self { name, retry, connections, health: Mutex::new(health) }
     }
 
@@ -100,15 +134,19 @@ impl Relay {
             Trouble::Refuses => "refuses",
             Trouble::Burst => "burst",
         });
-        RelayNow { name: self.name.clone(), trouble, sessions, limit, falls: health.falls }
+        let (name, rate) = (self.name.clone(), health.pace.rate());
+        RelayNow { name, trouble, sessions, limit, rate, falls: health.falls, slowed: health.slowed }
     }
 
     /// Sessions that may be open now.
     pub(super) fn limit(&self, now: Instant) -> usize {
         let mut health = self.health();
-        if health.limited.is_some_and(|since| now.saturating_duration_since(since) >= RAISE_TIME) {
+        let wait = RAISE_TIME * (1 << health.strain);
+        if health.limited.is_some_and(|since| now.saturating_duration_since(since) >= wait) {
             health.limit = self.connections;
             health.limited = None;
+            health.taken = 0;
+            health.trying = true;
         }
         health.limit
     }
@@ -116,10 +154,62 @@ impl Relay {
     /// A session was refused while others are open: so many are enough.
     pub(super) fn crowded(&self, now: Instant, open: usize) {
         let mut health = self.health();
-        health.limit = open.clamp(1, self.connections);
-        health.limited = Some(now);
-        health.taken = 0;
+        health.fewer(now, open.clamp(1, self.connections));
         tracing::info!(server = %self.name, sessions = health.limit, "the mail server bears no more sessions for now");
+    }
+
+    /// The server takes mails, but says that it gets too much, while so many sessions are open: it is left alone for a moment
+    /// and then gets half. If it goes on like that, it counts as not reachable.
+    pub(super) fn slow(&self, now: Instant, open: usize, reason: &str) {
+        let mut health = self.health();
+        if health.down.is_some() {
+            drop(health);
+            self.fell(now, Trouble::Unreachable, reason);
+            return;
+        }
+        match health.pace.slow(now) {
+            Slowed::Already => {}
+            Slowed::Longer => health.slowed += 1,
+            Slowed::Halved => {
+                let half = health.limit.min(open.max(1)) / 2;
+                health.fewer(now, half.max(1));
+                health.slowed += 1;
+                let (sessions, a_minute) = (health.limit, health.pace.rate().map(|rate| (rate * 60.0).round()));
+                drop(health);
+                tracing::warn!(server = %self.name, reason, sessions, a_minute, "the mail server gets too much: slower now");
+            }
+            Slowed::Enough => {
+                drop(health);
+                self.fell(now, Trouble::Unreachable, reason);
+            }
+        }
+    }
+
+    /// A mail wants to go. False: not yet.
+    pub(super) fn take(&self, now: Instant) -> bool {
+        self.health().pace.take(now)
+    }
+
+    /// A mail goes once more.
+    pub(super) fn spend(&self, now: Instant) {
+        self.health().pace.spend(now);
+    }
+
+    /// One that was to go did not.
+    pub(super) fn give_back(&self) {
+        self.health().pace.give_back();
+    }
+
+    /// From when the next mail may go; `None`: now.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        self.health().pace.next(now)
+    }
+
+    /// Mails that may go within a time, about; `None`: as many as there are.
+    pub(super) fn within(&self, time: Duration) -> Option<usize> {
+        let rate = self.health().pace.rate()?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number, saturated")]
+        Some((rate * time.as_secs_f64()).ceil() as usize)
     }
 
     /// Something went wrong that is no mail's fault. Several sessions that fall together fall once.
@@ -183,9 +273,15 @@ impl Relay {
             health.outcomes.clear();
             tracing::info!(server = %self.name, "mail server takes mails again");
         }
-        health.taken += 1;
-        if health.taken >= RAISE_AFTER && health.limit < self.connections {
-            health.limit += 1;
+        health.pace.taken(now);
+        health.taken = health.taken.saturating_add(1);
+        if health.taken >= RAISE_AFTER << health.strain {
+            // It bears what it has.
+            if health.trying {
+                health.strain = health.strain.saturating_sub(1);
+            }
+            health.trying = health.limit < self.connections;
+            health.limit = self.connections.min(health.limit + 1);
             health.taken = 0;
         }
     }
@@ -226,7 +322,7 @@ mod tests {
 
     fn relay(waits: &[u64]) -> Relay {
         let waits = waits.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
-        Relay::new("mx".to_owned(), 4, RetryPolicy { waits, give_up: Duration::from_secs(432_000) })
+        Relay::new("mx".to_owned(), 4, None, RetryPolicy { waits, give_up: Duration::from_secs(432_000) })
     }
 
     fn stock() -> Relay {
@@ -330,5 +426,47 @@ mod tests {
         (0..RAISE_AFTER).for_each(|_| relay.delivered(now));
         assert_eq!(relay.limit(now), 3);
         assert_eq!(relay.limit(now + RAISE_TIME), 4);
+    }
+
+    #[test]
+    fn what_was_too_many_is_tried_again_later_each_time() {
+        let (relay, mut now) = (stock(), Instant::now());
+        relay.crowded(now, 3);
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            let mut mails = 0;
+            while relay.limit(now) == 3 {
+                relay.delivered(now);
+                mails += 1;
+            }
+            waits.push(mails);
+            relay.crowded(now, 3);
+        }
+        assert_eq!(waits, [50, 100, 200, 400]);
+        // Time does it, too, and what is borne makes the next wait shorter.
+        now += RAISE_TIME * 16;
+        assert_eq!(relay.limit(now), 4);
+        (0..RAISE_AFTER * 16).for_each(|_| relay.delivered(now));
+        relay.crowded(now, 3);
+        assert_eq!((relay.limit(now + RAISE_TIME * 7), relay.limit(now + RAISE_TIME * 8)), (3, 4));
+    }
+
+    #[test]
+    fn a_server_that_gets_too_much_gets_half_and_then_none() {
+        let (relay, mut now) = (stock(), Instant::now());
+        relay.slow(now, 4, "450 4.7.1 slow down");
+        relay.slow(now, 4, "450 4.7.1 slow down");
+        assert_eq!(relay.limit(now), 2);
+        assert!(!relay.take(now) && relay.down().is_none());
+        for _ in 0..6 {
+            now = relay.next(now).unwrap() + Duration::from_secs(1);
+            relay.slow(now, 1, "450 4.7.1 slow down");
+            if let Some(down) = relay.down() {
+                // Halved once: it was the same trouble all the time.
+                assert_eq!((down.trouble, relay.limit(now)), (Trouble::Unreachable, 2));
+                return;
+            }
+        }
+        panic!("never down");
     }
 }

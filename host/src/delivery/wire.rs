@@ -189,7 +189,7 @@ impl<R: Read> Encoder<R> {
     }
 
     fn with(source: R, seven_bit: bool, stuffing: bool) -> Self {
-        Self { source, stuffer: Stuffer::new(seven_bit, stuffing), block: vec![0; BLOCK / 2], ended: false }
+        Self { source, stuffer: Stuffer::new(seven_bit, stuffing), block: vec![0; BLOCK / 8], ended: false }
     }
 
     /// Appends encoded bytes until `out` holds `want` of them or the mail has ended; true: it has, and the final dot is

@@ -1,42 +1,26 @@
-//! Delivery to a mail server: up to `connections` lanes, each with one session at a time, take due mails one by one.
-//!
-//! One dispatcher claims mails in small batches and starts lanes for them. Until a first session stands, one lane alone
-//! tries to get one, so that a server that is down sees one attempt and not `connections` of them. A lane that runs out
-//! of mails gives its session back; it is parked for [`PARK`], then closed with QUIT.
+//! Delivery to a mail server: up to `connections` lanes, each with one session at a time, take mails one by one, as
+//! [`dispatch`](super::dispatch) has claimed them, in the order of [`ready`](super::ready), at the pace of
+//! [`pace`](super::pace). A lane that finds no mail that may go gives its session back.
 
-use std::collections::VecDeque;
-use std::future::{Future as _, poll_fn};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Poll;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connect::{Dial, OpenError, Opener, Step};
+use super::dispatch::{AHEAD, Dispatcher};
 use super::queue::Queue;
+use super::quota::Quotas;
+use super::ready::Ready;
 use super::relay::{Down, Relay};
 use super::session::{Idle, Session};
 use super::{Summary, Until};
 use crate::config::{RetryPolicy, SmtpConfig};
 use crate::meter::{self, RelayNow, Relays};
 use crate::outbox::{Job, OutboxError};
-
-/// How long a session without work is kept; servers close idle ones after some minutes at the earliest.
-const PARK: Duration = Duration::from_secs(30);
-/// How long open dialogues may go on after the stop.
-const DRAIN: Duration = Duration::from_secs(30);
-/// Mails claimed ahead for each lane.
-const AHEAD: usize = 8;
-/// Mails of one claim.
-const CLAIM: usize = 64;
-/// The slow look at the queue beside its word.
-const LOOK: Duration = Duration::from_secs(60);
-/// The wait when something is due that is no mail of ours: a digest that somebody else is writing.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the lanes share.
 pub(super) struct Shared<Q, D> {
@@ -45,15 +29,20 @@ pub(super) struct Shared<Q, D> {
     pub(super) relay: Relay,
     opener: Opener<D>,
     pub(super) retry: RetryPolicy,
-    ready: Mutex<VecDeque<Job>>,
+    pub(super) ready: Mutex<Ready>,
+    /// What recipients and domains have got; `None` without a limit.
+    pub(super) quotas: Option<Mutex<Quotas>>,
+    /// How often the server has said that it gets too much, by recipient.
+    pub(super) limited: Mutex<HashMap<i64, u32>>,
     pub(super) summary: Mutex<Summary>,
     /// One connection is made at a time.
     gate: tokio::sync::Mutex<()>,
-    live: Arc<AtomicUsize>,
+    /// Sessions that are open.
+    pub(super) live: Arc<AtomicUsize>,
     /// A lane has news for the dispatcher.
-    wake: Notify,
+    pub(super) wake: Notify,
     /// Set once: when what is still open is cut off.
-    stop: watch::Sender<Option<Instant>>,
+    pub(super) stop: watch::Sender<Option<Instant>>,
     /// A mail was given up for its age while the server was down.
     pub(super) aged: AtomicBool,
     /// In a drain, what is due by then; released mails come after it.
@@ -106,7 +95,9 @@ pub(super) async fn run<Q: Queue, D: Dial>(
 ) -> Result<Summary, OutboxError> {
     let drain = matches!(until, Until::Drained).then(|| queue.now());
     let shared = Arc::new(Shared {
-        relay: Relay::new(format!("{}:{}", config.server, config.port), config.connections, retry.clone()),
+        relay: Relay::new(format!("{}:{}", config.server, config.port), config.connections, config.rate, retry.clone()),
+        quotas: Quotas::new(&config.limits, Instant::now()).map(Mutex::new),
+        limited: Mutex::default(),
         opener: Opener::new(Arc::clone(&config), dial),
         queue,
         config,
@@ -126,246 +117,42 @@ pub(super) async fn run<Q: Queue, D: Dial>(
         Until::Drained => None,
         Until::Stopped(stopped) => Some(stopped),
     };
-    let mut dispatcher =
-        Dispatcher { shared: Arc::clone(&shared), lanes: JoinSet::new(), parked: Vec::new(), closing: JoinSet::new() };
+    let mut dispatcher = Dispatcher::new(Arc::clone(&shared));
     dispatcher.work(&mut stopped).await?;
     dispatcher.finish().await?;
     let summary = *lock(&shared.summary);
     Ok(summary)
 }
 
-/// Waits until the watch says true, or nobody can say it any more.
-async fn is_stopped(stopped: &mut Option<watch::Receiver<bool>>) {
-    match stopped {
-        Some(stopped) => {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-struct Dispatcher<Q, D> {
+/// Hands over a mail, and others as long as there are some, over one session.
+pub(super) async fn lane<Q: Queue, D: Dial>(
     shared: Arc<Shared<Q, D>>,
-    lanes: JoinSet<Result<Option<Seated>, OutboxError>>,
-    parked: Vec<(Seated, Instant)>,
-    closing: JoinSet<()>,
-}
-
-impl<Q: Queue, D: Dial> Dispatcher<Q, D> {
-    /// Until there is nothing more to do, or the stop.
-    async fn work(&mut self, stopped: &mut Option<watch::Receiver<bool>>) -> Result<(), OutboxError> {
-        let shared = Arc::clone(&self.shared);
-        loop {
-            self.close_parked(Instant::now());
-            let down = shared.relay.down();
-            if let Some(down) = &down
-                && self.lanes.is_empty()
-            {
-                self.set_back_ready(down).await?;
-                if shared.drain.is_some() {
-                    return self.leave_the_rest(down).await;
-                }
-            }
-            // Listening begins before the claim, so that nothing stored between the two is missed.
-            let mut changed = std::pin::pin!(shared.queue.changed());
-            let news = poll_fn(|cx| Poll::Ready(changed.as_mut().poll(cx).is_ready())).await;
-            let claimed = self.refill(down.as_ref()).await?;
-            self.start_lanes(down.is_some());
-            let drained = shared.drain.is_some() && claimed == 0 && lock(&shared.ready).is_empty();
-            if drained && self.lanes.is_empty() && self.has_room(down.as_ref()) {
-                return Ok(());
-            }
-            let until = self.next_look(down.as_ref(), claimed).await?;
-            if !news {
-                tokio::select! {
-                    biased;
-                    () = is_stopped(stopped) => return Ok(()),
-                    Some(lane) = self.lanes.join_next() => self.park(ended(lane)?),
-                    Some(_) = self.closing.join_next() => {}
-                    () = shared.wake.notified() => {}
-                    () = changed.as_mut() => {}
-                    () = tokio::time::sleep_until(until) => {}
-                }
-            }
-            if stopped.as_ref().is_some_and(|stopped| *stopped.borrow()) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Lanes that may work now.
-    fn allowed(&self, down: Option<&Down>) -> usize {
-        let now = Instant::now();
-        match down {
-            // The probe: one mail, when its time has come and nothing else is open.
-            Some(down) if now >= down.next => 1,
-            Some(_) => 0,
-            None if self.shared.live.load(Ordering::Acquire) == 0 => 1,
-            None => self.shared.relay.limit(now),
-        }
-    }
-
-    fn has_room(&self, down: Option<&Down>) -> bool {
-        self.lanes.len() < self.allowed(down)
-    }
-
-    /// Claims ahead. Answers how many mails came.
-    async fn refill(&self, down: Option<&Down>) -> Result<usize, OutboxError> {
-        let waiting = lock(&self.shared.ready).len();
-        let want = match (down, self.allowed(down)) {
-            (_, 0) => 0,
-            (Some(_), _) => usize::from(self.lanes.is_empty() && waiting == 0),
-            (None, lanes) if waiting < lanes * AHEAD / 2 => (lanes * AHEAD - waiting).min(CLAIM),
-            _ => 0,
-        };
-        if want == 0 {
-            return Ok(0);
-        }
-        let due = self.shared.drain.unwrap_or_else(|| self.shared.queue.now());
-        let jobs = self.shared.queue.claim(want, due).await?;
-        let claimed = jobs.len();
-        lock(&self.shared.ready).extend(jobs);
-        Ok(claimed)
-    }
-
-    fn start_lanes(&mut self, probe: bool) {
-        let shared = &self.shared;
-        let down = shared.relay.down();
-        let mut waiting = lock(&shared.ready).len();
-        // Sessions that are being closed still count: `connections` is what the server sees.
-        while waiting > 0
-            && self.lanes.len() < self.allowed(down.as_ref())
-            && (!self.parked.is_empty() || self.lanes.len() + self.closing.len() < shared.relay.limit(Instant::now()))
-        {
-            let seated = self.parked.pop().map(|(seated, _)| seated);
-            self.lanes.spawn(lane(Arc::clone(shared), seated, probe));
-            waiting -= 1;
-        }
-    }
-
-    /// When to look again if nothing happens.
-    async fn next_look(&self, down: Option<&Down>, claimed: usize) -> Result<Instant, OutboxError> {
-        let now = Instant::now();
-        let mut until = now + LOOK;
-        if let Some(down) = down.filter(|down| down.next > now) {
-            until = until.min(down.next);
-        } else if claimed == 0
-            && self.has_room(down)
-            && let Some(due) = self.shared.queue.next_due().await?
-        {
-            let wait = Duration::try_from(due.duration_since(self.shared.queue.now())).unwrap_or_default();
-            until = until.min(now + if wait.is_zero() { PAUSE } else { wait });
-        }
-        if let Some(oldest) = self.parked.iter().map(|(_, since)| *since).min() {
-            until = until.min(oldest + PARK);
-        }
-        Ok(until)
-    }
-
-    fn park(&mut self, seated: Option<Seated>) {
-        if let Some(seated) = seated {
-            self.parked.push((seated, Instant::now()));
-        }
-    }
-
-    /// QUITs what has waited too long; all of it while the server is down.
-    fn close_parked(&mut self, now: Instant) {
-        let all = self.shared.relay.down().is_some();
-        let spare = self.shared.relay.limit(now);
-        let parked = std::mem::take(&mut self.parked);
-        for (seated, since) in parked {
-            if all || now.saturating_duration_since(since) >= PARK || self.lanes.len() + self.parked.len() >= spare {
-                self.closing.spawn(async move {
-                    let Seated { session, seat } = seated;
-                    session.quit().await;
-                    drop(seat);
-                });
-            } else {
-                self.parked.push((seated, since));
-            }
-        }
-    }
-
-    async fn set_back_ready(&self, down: &Down) -> Result<(), OutboxError> {
-        let jobs = std::mem::take(&mut *lock(&self.shared.ready));
-        for job in jobs {
-            self.shared.set_back(&job, &job.recipients, down, false).await?;
-        }
-        // A probe that was given up for its age: others may have waited as long.
-        while self.shared.drain.is_none() && self.shared.aged.swap(false, Ordering::AcqRel) {
-            for job in self.shared.queue.claim(CLAIM, self.shared.queue.now()).await? {
-                self.shared.set_back(&job, &job.recipients, down, false).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A drain does not wait for a server that is down: what is due stays queued, and is counted.
-    async fn leave_the_rest(&self, down: &Down) -> Result<(), OutboxError> {
-        let Some(due) = self.shared.drain else { return Ok(()) };
-        loop {
-            let jobs = self.shared.queue.claim(CLAIM, due).await?;
-            if jobs.is_empty() {
-                return Ok(());
-            }
-            for job in jobs {
-                self.shared.release(&job, &down.reason).await?;
-            }
-        }
-    }
-
-    /// The stop: nothing new; what is open is finished or cut off, what was claimed is given back.
-    async fn finish(mut self) -> Result<(), OutboxError> {
-        let shared = Arc::clone(&self.shared);
-        shared.stop.send_replace(Some(Instant::now() + DRAIN));
-        let waiting = std::mem::take(&mut *lock(&shared.ready));
-        for job in waiting {
-            shared.release(&job, "delivery stops").await?;
-        }
-        while let Some(lane) = self.lanes.join_next().await {
-            self.park(ended(lane)?);
-        }
-        // A lane may have put its mail back.
-        let waiting = std::mem::take(&mut *lock(&shared.ready));
-        for job in waiting {
-            shared.release(&job, "delivery stops").await?;
-        }
-        for (seated, _) in std::mem::take(&mut self.parked) {
-            self.closing.spawn(seated.session.quit());
-        }
-        while self.closing.join_next().await.is_some() {}
-        Ok(())
-    }
-}
-
-/// A lane's result; a lane that panicked is a bug, and its mail must not be lost silently.
-fn ended(
-    lane: Result<Result<Option<Seated>, OutboxError>, tokio::task::JoinError>,
-) -> Result<Option<Seated>, OutboxError> {
-    lane.unwrap_or_else(|error| Err(OutboxError::Stopped(format!("a delivery task ended: {error}"))))
-}
-
-/// Takes mails as long as there are some, over one session.
-async fn lane<Q: Queue, D: Dial>(
-    shared: Arc<Shared<Q, D>>,
+    mut job: Job,
     mut seated: Option<Seated>,
-    probe: bool,
+    mut probe: bool,
 ) -> Result<Option<Seated>, OutboxError> {
-    let mut probe = probe;
     loop {
-        if shared.is_stopping() || (!probe && shared.relay.down().is_some()) {
-            return Ok(seated);
-        }
-        let Some((job, left)) = shared.pop() else { return Ok(seated) };
-        if left <= AHEAD / 2 {
-            shared.wake.notify_one();
-        }
-        seated = shared.deliver(job, seated, probe).await?;
+        let priority = job.priority;
+        let delivered = shared.deliver(job, seated, probe).await;
+        lock(&shared.ready).done(priority);
+        seated = delivered?;
         if seated.is_none() {
             // Whether another session is worth a try is the dispatcher's to say.
             return Ok(None);
         }
         probe = false;
+        let now = Instant::now();
+        if shared.is_stopping()
+            || shared.relay.down().is_some()
+            || shared.live.load(Ordering::Acquire) > shared.relay.limit(now)
+        {
+            return Ok(seated);
+        }
+        let Some((next, left)) = shared.pop(now, false) else { return Ok(seated) };
+        if left <= AHEAD / 2 {
+            shared.wake.notify_one();
+        }
+        job = next;
     }
 }
 
@@ -376,9 +163,25 @@ impl<Q: Queue, D: Dial> Relays for Shared<Q, D> {
 }
 
 impl<Q: Queue, D: Dial> Shared<Q, D> {
-    fn pop(&self) -> Option<(Job, usize)> {
+    /// Sessions that may have a mail in hand that is not critical.
+    pub(super) fn open_to_all(&self, now: Instant) -> usize {
+        let limit = self.relay.limit(now);
+        if self.config.reserve && limit > 1 { limit - 1 } else { limit }
+    }
+
+    /// The next mail, if one may go now, and how many are left. A probe goes whatever the pace.
+    pub(super) fn pop(&self, now: Instant, probe: bool) -> Option<(Job, usize)> {
+        let sessions = self.open_to_all(now);
         let mut ready = lock(&self.ready);
-        let job = ready.pop_front()?;
+        if !ready.has_some(sessions) {
+            return None;
+        }
+        if probe {
+            self.relay.spend(now);
+        } else if !self.relay.take(now) {
+            return None;
+        }
+        let job = ready.pop(sessions)?;
         Some((job, ready.len()))
     }
 

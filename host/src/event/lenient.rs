@@ -145,6 +145,11 @@ pub(super) fn text(value: &RawValue) -> Result<Option<Cow<'_, str>>> {
     if Kind::of(value.get()) != Kind::String {
         return Ok(None);
     }
+    // Most texts have no escapes, and stand in the line as they are.
+    let inside = value.get().trim_ascii().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    if let Some(inside) = inside.filter(|text| memchr::memchr(b'\\', text.as_bytes()).is_none()) {
+        return Ok(Some(Cow::Borrowed(inside)));
+    }
     serde_json::from_str::<Text<'_>>(value.get()).map(|Text(text)| Some(text))
 }
 

@@ -113,7 +113,7 @@ struct Top<'a> {
     definitions: Option<&'a RawValue>,
     uploads: Option<&'a RawValue>,
     results: Option<IndexMap<String, ResultSet>>,
-    /// Every other field as it came, one after the other, each ended by a comma.
+    /// Every other field as it came, one after the other behind the brace, each ended by a comma.
     document: String,
 }
 
@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for Top<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Top<'de>, A::Error> {
-                let mut top = Top::default();
+                let mut top = Top { document: String::from("{"), ..Top::default() };
                 while let Some(Text(key)) = map.next_key()? {
                     if key == "results" {
                         // Most of a large event: read at once, so that its bytes are passed over once.
@@ -149,7 +149,11 @@ impl<'de> Deserialize<'de> for Top<'de> {
 impl<'a> Top<'a> {
     /// Adds a field to the document.
     fn note(&mut self, key: &str, value: &RawValue) -> Result<()> {
-        self.document.push_str(&serde_json::to_string(key)?);
+        if key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            self.document.extend(["\"", key, "\""]);
+        } else {
+            self.document.push_str(&serde_json::to_string(key)?);
+        }
         self.document.push(':');
         self.document.push_str(value.get());
         self.document.push(',');
@@ -189,10 +193,19 @@ impl<'a> Top<'a> {
             uploads: fact(self.uploads, &[Kind::Array, Kind::Object], uploads)?,
             uploads_total: None,
             results: self.results.map(Arc::new),
-            document: format!("{{{}}}", self.document.trim_end_matches(',')).into(),
+            document: ended(self.document).into(),
             missing: Vec::new(),
         })
     }
+}
+
+/// A document whose last field is written.
+fn ended(mut document: String) -> String {
+    match document.pop() {
+        Some(',') => document.push('}'),
+        _ => document.push_str("{}"),
+    }
+    document
 }
 
 /// A fact that the event carries: one of the right kind. Null or anything else is no fact.

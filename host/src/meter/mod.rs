@@ -116,7 +116,7 @@ impl Decided {
 }
 
 /// How a mail server does, at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RelayNow {
     /// `host:port`.
     pub name: String,
@@ -126,8 +126,12 @@ pub struct RelayNow {
     pub sessions: usize,
     /// Sessions that may be open.
     pub limit: usize,
+    /// Mails a second that it is given; `None`: as many as there are.
+    pub rate: Option<f64>,
     /// Times that it went down since delivery began.
     pub falls: u64,
+    /// Times that it said that it gets too much.
+    pub slowed: u64,
 }
 
 /// Who knows how a mail server does.

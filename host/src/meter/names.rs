@@ -57,6 +57,9 @@ families! {
     OLDEST Gauge "bewit_recipients_oldest_seconds" ["state"]
         "Age of the oldest mail with a recipient in a state, from when it was due first or retried by hand.";
     AGE Gauge "bewit_queue_oldest_seconds" [] "Age of the oldest mail that is queued, being sent or deferred; 0 if none.";
+    LANE Gauge "bewit_lane_recipients" ["lane"] "Recipients that are queued or deferred, by their mail's priority.";
+    LANE_OLDEST Gauge "bewit_lane_oldest_seconds" ["lane"]
+        "Age of the oldest mail that is queued or deferred, by its priority; 0 if none.";
     OVERDUE Gauge "bewit_queue_overdue_seconds" [] "How long the mail that is due next has been due; 0 if none is.";
     ATTEMPTS Counter "bewit_attempts_total" ["outcome"] "Attempts to deliver since the start, by recipient and outcome.";
     WAY Histogram "bewit_event_to_accepted_seconds" []
@@ -75,6 +78,8 @@ families! {
     RELAY_SESSIONS Gauge "bewit_relay_sessions" ["relay"] "Sessions with a mail server.";
     RELAY_LIMIT Gauge "bewit_relay_sessions_limit" ["relay"] "Sessions that a mail server seems to bear.";
     RELAY_FALLS Counter "bewit_relay_falls_total" ["relay"] "Times that a mail server went down.";
+    RELAY_RATE Gauge "bewit_relay_rate_limit" ["relay"] "Mails a minute that a mail server is given, if there is a limit.";
+    RELAY_SLOWED Counter "bewit_relay_slowed_total" ["relay"] "Times that a mail server said that it gets too much.";
 
     PLUGIN_CALLS Counter "bewit_plugin_calls_total" ["plugin", "outcome"] "Calls of a plugin, by outcome.";
     PLUGIN_VERDICTS Counter "bewit_plugin_verdicts_total" ["plugin", "verdict"] "What a filter has said.";

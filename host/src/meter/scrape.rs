@@ -44,4 +44,10 @@ pub(super) fn write(meter: &Meter, text: &mut Text) {
     relays.iter().for_each(|relay| limits.add(&[&relay.name], relay.limit));
     let mut falls = text.family(&names::RELAY_FALLS);
     relays.iter().for_each(|relay| falls.add(&[&relay.name], relay.falls));
+    let mut rates = text.family(&names::RELAY_RATE);
+    for relay in &relays {
+        relay.rate.iter().for_each(|rate| rates.add(&[&relay.name], rate * 60.0));
+    }
+    let mut slowed = text.family(&names::RELAY_SLOWED);
+    relays.iter().for_each(|relay| slowed.add(&[&relay.name], relay.slowed));
 }

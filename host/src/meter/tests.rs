@@ -4,7 +4,15 @@ struct Fake;
 
 impl Relays for Fake {
     fn now(&self) -> RelayNow {
-        RelayNow { name: "mx:25".into(), trouble: Some("refuses"), sessions: 0, limit: 4, falls: 2 }
+        RelayNow {
+            name: "mx:25".into(),
+            trouble: Some("refuses"),
+            sessions: 0,
+            limit: 4,
+            rate: Some(0.5),
+            falls: 2,
+            slowed: 3,
+        }
     }
 }
 
@@ -113,6 +121,8 @@ fn a_mail_server_is_shown_as_long_as_it_is_delivered_to() {
         "bewit_relay_trouble{relay=\"mx:25\",trouble=\"refuses\"} 1",
         "bewit_relay_sessions_limit{relay=\"mx:25\"} 4",
         "bewit_relay_falls_total{relay=\"mx:25\"} 2",
+        "bewit_relay_rate_limit{relay=\"mx:25\"} 30",
+        "bewit_relay_slowed_total{relay=\"mx:25\"} 3",
     ] {
         assert!(text.lines().any(|own| own == line), "{line}\n{text}");
     }

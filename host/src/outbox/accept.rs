@@ -14,7 +14,7 @@ use super::{Accepted, Content, Gathered, Outcome, Position, Receipt};
 use crate::blob::BlobRef;
 use crate::config::RetryPolicy;
 use crate::event::EventKey;
-use crate::rule::{Throttle, Verdict};
+use crate::rule::{Priority, Throttle, Verdict};
 
 /// A line, serialised as far as it can be.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub(super) struct ReadyDecision {
     pub(super) subject: Option<String>,
     pub(super) mails: Vec<ReadyMail>,
     pub(super) throttle: (Throttle, Duration),
+    pub(super) priority: Priority,
     pub(super) gathered: ReadyGathered,
 }
 
@@ -125,6 +126,7 @@ impl ReadyDecision {
             recipients: json(&outcome.decision.recipients)?,
             subject: outcome.subject,
             throttle: outcome.throttle,
+            priority: outcome.priority,
             gathered: ReadyGathered {
                 view,
                 blobs: attachments.iter().map(|attachment| attachment.blob.clone()).collect(),
@@ -147,6 +149,7 @@ impl ReadyDecision {
             subject: None,
             mails: Vec::new(),
             throttle: (Throttle::default(), Duration::ZERO),
+            priority: Priority::default(),
             gathered,
         }
     }

@@ -8,10 +8,10 @@ use super::command::Effects;
 use super::content::{Encoded, ReadyMail};
 use super::db::{Conn, Kind, Query, RowOf, query, query_as, with_rows};
 use super::document::{DOCUMENT_LIMIT, Document};
-use super::sql::{millis, timestamp};
+use super::sql::{millis, rank, timestamp};
 use super::throttle::{self, Slot, Stamp};
 use crate::event::EventKey;
-use crate::rule::Verdict;
+use crate::rule::{Priority, Verdict};
 
 /// Rows of one statement: few sizes, so that each is prepared once.
 const ROWS: &[usize] = &[32, 8, 1];
@@ -58,6 +58,7 @@ pub(super) struct Link<'a> {
     pub(super) rule: &'a str,
     pub(super) decision: Option<i64>,
     pub(super) digest: Option<i64>,
+    pub(super) priority: Priority,
 }
 
 struct Mail<'a> {
@@ -181,7 +182,7 @@ impl<'a> Batch<'a> {
         self.decisions.push(Decision { id, event, ready, disposition, note, mails });
         match slot {
             Some(Slot::Send(at)) => {
-                let link = Link { rule: &ready.rule, decision: Some(id), digest: None };
+                let link = Link { rule: &ready.rule, decision: Some(id), digest: None, priority: ready.priority };
                 for mail in &ready.mails {
                     self.mail(conn, mail, link, now, millis(at)).await?;
                 }
@@ -344,7 +345,7 @@ async fn mails(conn: &mut Conn, mails: &[Mail<'_>], effects: &mut Effects) -> Re
         .iter()
         .flat_map(|mail| (1i64..).zip(&mail.ready.mail.recipients).map(move |(position, to)| (mail, position, to)))
         .collect();
-    let head = "INSERT INTO recipient (mail, position, address, since, next_at, updated) ";
+    let head = "INSERT INTO recipient (mail, position, address, since, next_at, updated, priority) ";
     let statements = inserts(ROWS, (head, ""), &recipients, |values, (mail, position, address)| {
         values
             .push_bind(mail.id)
@@ -352,7 +353,8 @@ async fn mails(conn: &mut Conn, mails: &[Mail<'_>], effects: &mut Effects) -> Re
             .push_bind(*address)
             .push_bind(mail.slot)
             .push_bind(mail.slot)
-            .push_bind(mail.stored);
+            .push_bind(mail.stored)
+            .push_bind(rank(mail.link.priority));
     });
     run(conn, statements).await?;
     effects.tally.mails += signed(mails.len() as u64);
@@ -412,13 +414,15 @@ async fn gather(
     effects: &mut Effects,
 ) -> Result<(), sqlx::Error> {
     let (id,): (i64,) = query_as(
-        "INSERT INTO gathered (decision, rule, due, view, attachments) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+        "INSERT INTO gathered (decision, rule, due, view, attachments, priority) VALUES ($1, $2, $3, $4, $5, $6)
+         RETURNING id",
     )
     .bind(decision)
     .bind(&ready.rule)
     .bind(due)
     .bind(&ready.gathered.view)
     .bind(&ready.gathered.attachments)
+    .bind(rank(ready.priority))
     .fetch_one(&mut *conn)
     .await?;
     let head = "INSERT INTO gathered_blob (gathered, sha256, size) ";

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::OutboxError;
 use super::db::{query_as, query_scalar};
 use super::open::beside;
-use super::sql::timestamp;
+use super::sql::{NEXT_DUE, timestamp};
 use super::state::State;
 use super::store::Outbox;
 
@@ -46,6 +46,17 @@ pub struct Census {
     pub cancelled: u64,
     /// Since when the oldest have been there.
     pub oldest: Oldest,
+    /// Of those that wait, for an attempt or another: by priority, the critical first.
+    pub lanes: [Lane; 3],
+}
+
+/// Recipients of one priority that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lane {
+    /// How many.
+    pub waiting: u64,
+    /// Since when the oldest has been there, as [`Oldest`] has it.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Since when the oldest recipient in each state that waits has been in the queue: since its mail was due for the first
@@ -95,10 +106,12 @@ impl Outbox {
             query_scalar("SELECT count(*) FROM gathered WHERE digest IS NULL").fetch_one(&mut look).await?;
         let (postponed, unjudged): (i64, i64) =
             query_as("SELECT count(next_at), count(*) - count(next_at) FROM postponed").fetch_one(&mut look).await?;
-        let states: Vec<(String, i64, i64)> =
-            query_as("SELECT state, count(*), min(since) FROM recipient GROUP BY state").fetch_all(&mut look).await?;
-        let due: Option<i64> =
-            query_scalar("SELECT min(next_at) FROM recipient WHERE next_at IS NOT NULL").fetch_one(&mut look).await?;
+        let states: Vec<(String, i64, i64, i64)> = query_as(
+            "SELECT state, priority, count(*), min(since) FROM recipient GROUP BY state, priority ORDER BY priority",
+        )
+        .fetch_all(&mut look)
+        .await?;
+        let due: Option<i64> = query_scalar(NEXT_DUE).fetch_one(&mut look).await?;
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
         let mut census = Census {
             events: count(events),
@@ -113,8 +126,14 @@ impl Outbox {
         };
         census.oldest.due = due.map(timestamp);
         let oldest = &mut census.oldest;
-        for (state, number, since) in states {
+        for (state, lane, number, since) in states {
             let state = State::from_str(&state);
+            if matches!(state, Ok(State::Queued | State::Deferred))
+                && let Some(lane) = usize::try_from(lane).ok().and_then(|lane| census.lanes.get_mut(lane))
+            {
+                lane.waiting += count(number);
+                lane.oldest = Some(lane.oldest.map_or(timestamp(since), |first| first.min(timestamp(since))));
+            }
             let first = match state {
                 Ok(State::Queued) => Some(&mut oldest.queued),
                 Ok(State::Sending | State::InData) => Some(&mut oldest.sending),

@@ -11,39 +11,46 @@ use super::accept::json;
 use super::command::Effects;
 use super::db::{Conn, query, query_as};
 use super::schedule::{self, Next};
-use super::sql::{ids, kept, millis, number, timestamp};
+use super::sql::{ids, kept, millis, number, rank, timestamp};
 use super::state::{Move, State};
-use super::{Attempt, JobRecipient};
+use super::{Attempt, JobRecipient, Wanted};
 use crate::config::RetryPolicy;
+use crate::rule::Priority;
 
 /// A mail that was claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) mail: i64,
     pub(super) epoch: i64,
+    pub(super) priority: Priority,
     /// In the mail's order.
     pub(super) recipients: Vec<JobRecipient>,
 }
 
-/// Claims up to `limit` mails that are due, the one that has waited longest first, each with all its recipients that
-/// are due.
-pub(super) async fn claim(conn: &mut Conn, limit: usize, now: i64) -> Result<Vec<Claim>, sqlx::Error> {
-    let mut mails: Vec<i64> = Vec::new();
-    if limit > 0 {
+/// The mails of one priority that are due, in the order in which they have waited.
+pub(super) const DUE: &str = "SELECT mail FROM recipient WHERE priority = $1 AND next_at <= $2 ORDER BY next_at, mail";
+
+/// Claims mails that are due, so many of each priority at most, the one that has waited longest first, each with all its
+/// recipients that are due.
+pub(super) async fn claim(conn: &mut Conn, wanted: Wanted, now: i64) -> Result<Vec<Claim>, sqlx::Error> {
+    let mut mails: Vec<(i64, Priority)> = Vec::new();
+    for priority in Priority::ALL {
+        let limit = wanted.of(priority);
+        if limit == 0 {
+            continue;
+        }
         // Read in the order of the index, and no further than needed: cheap however many are queued.
-        let mut due = query_as::<(i64,)>("SELECT mail FROM recipient WHERE next_at <= $1 ORDER BY next_at, mail")
-            .bind(now)
-            .fetch(&mut *conn);
+        let mut due = query_as::<(i64,)>(DUE).bind(rank(priority)).bind(now).fetch(&mut *conn);
         let mut seen = std::collections::HashSet::new();
         while let Some((mail,)) = due.try_next().await? {
             if seen.contains(&mail) {
                 continue;
             }
-            if mails.len() == limit {
+            if seen.len() == limit {
                 break;
             }
             seen.insert(mail);
-            mails.push(mail);
+            mails.push((mail, priority));
         }
     }
     if mails.is_empty() {
@@ -57,7 +64,7 @@ pub(super) async fn claim(conn: &mut Conn, limit: usize, now: i64) -> Result<Vec
     )
     .bind(epoch)
     .bind(now)
-    .bind(ids(mails.iter().copied()))
+    .bind(ids(mails.iter().map(|(mail, _)| *mail)))
     .fetch_all(&mut *conn)
     .await?;
     crate::fault::point("claim_before_commit");
@@ -67,10 +74,11 @@ pub(super) async fn claim(conn: &mut Conn, limit: usize, now: i64) -> Result<Vec
     }
     Ok(mails
         .into_iter()
-        .filter_map(|mail| {
+        .filter_map(|(mail, priority)| {
             let mut recipients = claims.remove(&mail)?;
             recipients.sort_by_key(|(position, _)| *position);
-            Some(Claim { mail, epoch, recipients: recipients.into_iter().map(|(_, recipient)| recipient).collect() })
+            let recipients = recipients.into_iter().map(|(_, recipient)| recipient).collect();
+            Some(Claim { mail, epoch, priority, recipients })
         })
         .collect())
 }
@@ -178,7 +186,7 @@ pub(super) async fn reports(
                 row.state = state;
             }
             effects.wakes |= ended.next_at.is_some();
-            if let Some(reason) = &ended.reason {
+            if let Some(reason) = ended.reason.as_ref().filter(|_| ended.step != Move::Release) {
                 entries.push((id, report.now, state.name(), reason.clone()));
             }
             moves.push((
@@ -243,7 +251,7 @@ struct Ending {
     step: Move,
     attempts: u32,
     next_at: Option<i64>,
-    /// `None` for what is no attempt: it leaves no entry in the log.
+    /// `None`: the one that it had. What is no attempt leaves no entry in the log.
     reason: Option<String>,
 }
 
@@ -269,6 +277,10 @@ fn ending(attempt: &Attempt, row: &Row, retry: &RetryPolicy, now: i64) -> Ending
         }
         Attempt::Released(at) => {
             Ending { step: Move::Release, attempts: row.attempts, next_at: Some(millis(*at)), reason: None }
+        }
+        Attempt::Waits(at, reason) => {
+            let reason = Some(kept(reason));
+            Ending { step: Move::Release, attempts: row.attempts, next_at: Some(millis(*at)), reason }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::claim::Claim;
 use super::db::{Conn, query};
 use super::digest;
 use super::postponed::{ReadyJudged, Settled};
-use super::{Attempt, OutboxError, Position, Receipt};
+use super::{Attempt, OutboxError, Position, Receipt, Wanted};
 use crate::meter::Commit;
 
 /// Rows and bytes of one transaction, about.
@@ -20,7 +20,7 @@ pub(super) enum Work {
     /// Stores lines and moves a position.
     Accept { lines: Vec<Line>, position: Option<Position>, now: i64 },
     /// Claims mails that are due.
-    Claim { limit: usize, now: i64 },
+    Claim { wanted: Wanted, now: i64 },
     /// The final dot is about to be sent.
     Dot { mail: i64, epoch: i64, recipients: Vec<i64> },
     /// An attempt has ended.
@@ -50,7 +50,7 @@ impl Work {
             }
             Self::CloseDigest { digest, .. } => digest.weight(),
             Self::Settle { judged, .. } => judged.weight(),
-            Self::Claim { limit, .. } => (*limit, 0),
+            Self::Claim { wanted, .. } => (wanted.total(), 0),
             Self::Dot { recipients, .. } => (recipients.len(), 0),
             Self::Report { outcomes, .. } => (outcomes.len(), 0),
             Self::Return { claims } => (claims.len(), 0),

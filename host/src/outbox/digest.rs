@@ -8,7 +8,7 @@ use super::batch::{Batch, Link, stamp_rule};
 use super::command::Effects;
 use super::content::{Encoder, ReadyMail};
 use super::db::{Conn, On, Pool, query, query_as};
-use super::sql::ids;
+use super::sql::{self, ids};
 use super::{DigestItem, DigestJob, Gathered, OutboxError, content};
 use crate::mail::{NewMail, Segment};
 
@@ -187,9 +187,15 @@ pub(super) async fn close(
             .bind(i64::try_from(closing.mails.len()).unwrap_or(i64::MAX))
             .fetch_one(&mut *conn)
             .await?;
+    let (urgent,): (i64,) = query_as(
+        "SELECT coalesce(min(priority), 1) FROM gathered WHERE id IN (SELECT CAST(atom AS BIGINT) FROM json_each($1))",
+    )
+    .bind(&items)
+    .fetch_one(&mut *conn)
+    .await?;
     let mut batch = Batch::default();
     for mail in &closing.mails {
-        let link = Link { rule: &closing.rule, decision: None, digest: Some(id) };
+        let link = Link { rule: &closing.rule, decision: None, digest: Some(id), priority: sql::priority(urgent) };
         batch.mail(conn, mail, link, now, now).await?;
     }
     batch.write(conn, effects).await?;

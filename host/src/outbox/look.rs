@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use sqlx::ConnectOptions;
 
 use super::db::{Conn, query_as};
-use super::sql::{number, timestamp};
+use super::sql::{self, number, timestamp};
 use super::state::State;
 use super::{OutboxError, content, lock, open};
 use crate::blob::BlobStore;
 use crate::mail::Segment;
-use crate::rule::TraceEntry;
+use crate::rule::{Priority, TraceEntry};
 
 /// The head of a query of decisions, whose rows are a [`DecisionRow`].
 macro_rules! decisions {
@@ -86,6 +86,8 @@ pub struct Line {
     pub events: i64,
     /// Subject of the mail.
     pub subject: String,
+    /// Who goes first.
+    pub priority: Priority,
     /// Without brackets.
     pub message_id: String,
     /// When the mail was stored.
@@ -211,6 +213,7 @@ struct Row {
     event: Option<String>,
     events: i64,
     subject: String,
+    priority: i64,
     message_id: String,
     stored: i64,
 }
@@ -234,6 +237,7 @@ impl TryFrom<Row> for Line {
             event: row.event.unwrap_or_default(),
             events: row.events,
             subject: row.subject,
+            priority: sql::priority(row.priority),
             message_id: row.message_id,
             stored: timestamp(row.stored),
         })
@@ -283,7 +287,7 @@ impl Reader {
         let states = serde_json::json!(states.iter().map(|state| state.name()).collect::<Vec<_>>()).to_string();
         let mut rows = query_as::<Row>(
             "SELECT r.id, r.mail, r.position, m.recipients AS total, r.address, r.state, r.attempts, r.next_at,
-               r.reason, r.updated, m.rule, m.subject, m.message_id, m.stored,
+               r.reason, r.updated, r.priority, m.rule, m.subject, m.message_id, m.stored,
                CASE WHEN m.digest IS NULL THEN e.org_id || '/' || e.client_id || '/' || e.flow_id
                  ELSE (SELECT ge.org_id || '/' || ge.client_id || '/' || ge.flow_id
                        FROM gathered g JOIN decision gd ON gd.id = g.decision JOIN event ge ON ge.id = gd.event

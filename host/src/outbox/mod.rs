@@ -41,7 +41,7 @@ use jiff::Timestamp;
 
 use crate::event::EventKey;
 use crate::mail::{Attachment, NewMail, Segment};
-use crate::rule::{Decision, Throttle};
+use crate::rule::{Decision, Priority, Throttle};
 
 /// Why the outbox did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +129,8 @@ pub struct Outcome {
     pub mails: Vec<NewMail>,
     /// `send_interval` and what happens inside it; zero: off.
     pub throttle: (Throttle, Duration),
+    /// Who goes first.
+    pub priority: Priority,
     /// What a digest needs if the mails are gathered.
     pub gathered: Option<Gathered>,
 }
@@ -194,6 +196,43 @@ pub struct Job {
     pub size: u64,
     /// When it was stored, or its slot if `throttle = "delay"` put it off.
     pub stored: Timestamp,
+    /// Its rule's, when it was stored.
+    pub priority: Priority,
+}
+
+/// How many mails of each priority are claimed, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Critical ones.
+    pub critical: usize,
+    /// Normal ones.
+    pub normal: usize,
+    /// Bulk.
+    pub bulk: usize,
+}
+
+impl Wanted {
+    /// So many of each.
+    #[must_use]
+    pub const fn each(number: usize) -> Self {
+        Self { critical: number, normal: number, bulk: number }
+    }
+
+    /// How many of one priority.
+    #[must_use]
+    pub const fn of(self, priority: Priority) -> usize {
+        match priority {
+            Priority::Critical => self.critical,
+            Priority::Normal => self.normal,
+            Priority::Bulk => self.bulk,
+        }
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub const fn total(self) -> usize {
+        self.critical.saturating_add(self.normal).saturating_add(self.bulk)
+    }
 }
 
 /// How an attempt ended for one recipient.
@@ -210,6 +249,9 @@ pub enum Attempt {
     /// Not its own fault (relay suspended, connection broken before MAIL, shutdown): back to the queue at once, no
     /// attempt counted; due again at the given time.
     Released(Timestamp),
+    /// Not tried, since a limit of ours says so: back to the queue with the reason, no attempt counted; due again at the
+    /// given time.
+    Waits(Timestamp, String),
 }
 
 /// A digest that is due: everything gathered for one rule.
@@ -234,7 +276,7 @@ pub struct DigestItem {
     pub gathered: Gathered,
 }
 
-pub use self::census::{Census, Oldest, SpaceCensus};
+pub use self::census::{Census, Lane, Oldest, SpaceCensus};
 pub use self::content::write_mail;
 pub use self::document::{DOCUMENT_LIMIT, Document};
 pub use self::follow::Notice;

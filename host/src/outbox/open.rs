@@ -19,11 +19,12 @@ const APPLICATION_ID: i64 = 0x4265_7769;
 
 /// Steps of the schema; `PRAGMA user_version` counts those that were made. Each runs in one transaction; once released,
 /// none is ever changed.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// The schema this program writes.
@@ -376,7 +377,7 @@ mod tests {
         assert!(fs::metadata(&path).unwrap().len() > 0);
         prepare(&path).unwrap();
         let mut conn = connect(&path).await.unwrap();
-        for (pragma, wanted) in [("page_size", "8192"), ("auto_vacuum", "2"), ("user_version", "4")] {
+        for (pragma, wanted) in [("page_size", "8192"), ("auto_vacuum", "2"), ("user_version", "5")] {
             assert_eq!(pragma_text(&mut conn, pragma).await.unwrap(), wanted, "{pragma}");
         }
         conn.close().await.unwrap();

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use crate::rule::Priority;
 use crate::text::{ELLIPSIS, clean};
 
 /// Bytes of a reply or reason that are kept.
@@ -17,6 +18,22 @@ pub(super) fn millis(at: Timestamp) -> i64 {
 /// A stored time.
 pub(super) fn timestamp(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// When the next mail is due. The index has the priority first: three looks at its three beginnings.
+pub(super) const NEXT_DUE: &str = "SELECT min(at) FROM (
+    SELECT min(next_at) AS at FROM recipient WHERE priority = 0 AND next_at IS NOT NULL
+    UNION ALL SELECT min(next_at) FROM recipient WHERE priority = 1 AND next_at IS NOT NULL
+    UNION ALL SELECT min(next_at) FROM recipient WHERE priority = 2 AND next_at IS NOT NULL) AS first";
+
+/// A priority as it is stored: the first to go has the least.
+pub(super) fn rank(priority: Priority) -> i64 {
+    priority as i64
+}
+
+/// A stored priority.
+pub(super) fn priority(rank: i64) -> Priority {
+    Priority::ALL.into_iter().find(|priority| *priority as i64 == rank).unwrap_or_default()
 }
 
 /// A stored number that is never below zero, and far from the end.

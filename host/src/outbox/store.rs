@@ -12,17 +12,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::accept::Line;
 use super::command::{Claims, Done, Message, Waiting, Work};
-use super::db::{Pool, query_as};
+use super::db::{Pool, query_as, query_scalar};
 use super::digest::{self, Closing};
 use super::lock::{self, Lock};
 use super::open;
 use super::postponed::Settled;
 use super::schedule::earlier;
 use super::space::{Ballast, Space};
-use super::sql::{Trouble, ids, millis, timestamp, trouble};
+use super::sql::{NEXT_DUE, Trouble, ids, millis, timestamp, trouble};
 use super::sweep;
 use super::writer::Writer;
-use super::{Accepted, Attempt, DigestJob, Job, OutboxError, Position, Receipt};
+use super::{Accepted, Attempt, DigestJob, Job, OutboxError, Position, Receipt, Wanted};
 use crate::blob::BlobStore;
 use crate::config::{OutboxConfig, RetryPolicy};
 use crate::fault;
@@ -224,13 +224,21 @@ impl Outbox {
         self.ask(Work::Forget { source: source.to_owned() }).await.map(|_| ())
     }
 
-    /// Claims up to `limit` mails that are due, oldest first: state `sending`, new epoch. A mail is claimed with all
-    /// its recipients that are due. On a full disk it waits for space.
+    /// Claims up to `limit` mails of each priority; see [`Outbox::claim_by`].
     ///
     /// # Errors
     /// What the database says.
     pub async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
-        let claims = match self.ask(Work::Claim { limit, now: millis(now) }).await? {
+        self.claim_by(Wanted::each(limit), now).await
+    }
+
+    /// Claims mails that are due, of each priority so many at most, the critical first and of each the oldest: state
+    /// `sending`, new epoch. A mail is claimed with all its recipients that are due. On a full disk it waits for space.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn claim_by(&self, wanted: Wanted, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
+        let claims = match self.ask(Work::Claim { wanted, now: millis(now) }).await? {
             Done::Claimed(claims) => claims,
             other => return Err(unexpected(&other)),
         };
@@ -275,6 +283,7 @@ impl Outbox {
                 body: Arc::default(),
                 size: 0,
                 stored: now,
+                priority: claim.priority,
             };
             match mails.remove(&claim.mail).and_then(|mail| {
                 let body = bodies.get(&mail.content)?.as_ref().ok()?;
@@ -342,12 +351,10 @@ impl Outbox {
     /// # Errors
     /// What the database says.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, OutboxError> {
-        let (mail, digest): (Option<i64>, Option<i64>) = query_as(
-            "SELECT (SELECT min(next_at) FROM recipient WHERE next_at IS NOT NULL),
-                    (SELECT min(due) FROM gathered WHERE digest IS NULL)",
-        )
-        .fetch_one(&self.shared.readers)
-        .await?;
+        let readers = &self.shared.readers;
+        let mail: Option<i64> = query_scalar(NEXT_DUE).fetch_one(readers).await?;
+        let digest: Option<i64> =
+            query_scalar("SELECT min(due) FROM gathered WHERE digest IS NULL").fetch_one(readers).await?;
         Ok(mail.into_iter().chain(digest).min().map(timestamp))
     }
 

@@ -294,8 +294,8 @@ impl Writer {
                 Work::Accept { .. } => Done::Receipts(receipts.next().unwrap_or_default()),
                 Work::Dot { .. } => Done::Ours(dots.next().unwrap_or_default()),
                 Work::Report { .. } => Done::Ours(reports.next().unwrap_or_default()),
-                Work::Claim { limit, now } => {
-                    Done::Claimed(Claims::new(claim::claim(conn, *limit, *now).await?, self.back.clone()))
+                Work::Claim { wanted, now } => {
+                    Done::Claimed(Claims::new(claim::claim(conn, *wanted, *now).await?, self.back.clone()))
                 }
                 Work::Return { claims } => Done::Count(claim::give_back(conn, claims, effects).await?),
                 Work::Expire { before } => Done::Count(claim::expire(conn, *before, effects).await?),

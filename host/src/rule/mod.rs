@@ -60,6 +60,8 @@ pub struct Rule {
     pub send_interval: Duration,
     /// What happens to mails inside the interval.
     pub throttle: Throttle,
+    /// Which mails go first.
+    pub priority: Priority,
     /// Keep rows whose value is empty.
     pub keep_empty_rows: bool,
     /// Metadata fields shown, with the name they are shown under.
@@ -121,6 +123,34 @@ pub struct ErrorHandling {
     pub ignore_artifact_filters: bool,
     /// Failures pass the delay.
     pub ignore_delay: bool,
+}
+
+/// Which mails go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Before all others: somebody must know at once.
+    Critical,
+    /// As they come.
+    #[default]
+    Normal,
+    /// When nothing else waits, or in their small share: good to know some day.
+    Bulk,
+}
+
+impl Priority {
+    /// All of them, the first to go first.
+    pub const ALL: [Self; 3] = [Self::Critical, Self::Normal, Self::Bulk];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Normal => "normal",
+            Self::Bulk => "bulk",
+        }
+    }
 }
 
 /// What happens to mails inside `send_interval`.

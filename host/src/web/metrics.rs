@@ -17,6 +17,7 @@ use crate::meter::names::{self, Family};
 use crate::meter::text::{MEDIA_TYPE, Text};
 use crate::outbox::{Census, Outbox, OutboxError, SpaceCensus};
 use crate::plugin::registry::Plugins;
+use crate::rule::Priority;
 
 /// A count that took longer is used again.
 const LONG: Duration = Duration::from_millis(100);
@@ -132,6 +133,11 @@ fn of_outbox(text: &mut Text, census: &Census, now: Timestamp) {
         ages.add(&[state], age(since));
     }
     text.one(&names::AGE, age([oldest.queued, oldest.sending, oldest.deferred].into_iter().flatten().min()));
+    let lanes = || Priority::ALL.iter().zip(&census.lanes);
+    let mut waiting = text.family(&names::LANE);
+    lanes().for_each(|(priority, lane)| waiting.add(&[priority.name()], lane.waiting));
+    let mut ages = text.family(&names::LANE_OLDEST);
+    lanes().for_each(|(priority, lane)| ages.add(&[priority.name()], age(lane.oldest)));
     text.one(&names::OVERDUE, age(oldest.due));
 }
 
@@ -187,6 +193,7 @@ fn of_queries(text: &mut Text, queries: &BTreeMap<&'static str, Asked>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::Lane;
 
     #[test]
     fn ages_are_told_by_state_and_of_what_waits() {
@@ -196,6 +203,7 @@ mod tests {
         census.oldest.deferred = at(400);
         census.oldest.held = at(100);
         census.oldest.due = at(1_000);
+        census.lanes = [Lane { waiting: 2, oldest: at(950) }, Lane::default(), Lane { waiting: 7, oldest: at(400) }];
         let told = |census: &Census, now| {
             let mut text = Text::default();
             of_outbox(&mut text, census, Timestamp::from_second(now).unwrap());
@@ -211,6 +219,10 @@ mod tests {
             "bewit_recipients_oldest_seconds{state=\"held\"} 900",
             "bewit_queue_oldest_seconds 600",
             "bewit_queue_overdue_seconds 0",
+            "bewit_lane_recipients{lane=\"critical\"} 2",
+            "bewit_lane_oldest_seconds{lane=\"critical\"} 50",
+            "bewit_lane_oldest_seconds{lane=\"normal\"} 0",
+            "bewit_lane_oldest_seconds{lane=\"bulk\"} 600",
         ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }

@@ -125,7 +125,8 @@ impl Server {
 /// Ready: the outbox answers, there is room for more, and every org that is to be watched is.
 async fn ready(State(seen): State<Seen>) -> Response {
     let result = match seen.outbox.check_space() {
-        Ok(()) => seen.outbox.census().await.map(|_| ()),
+        // A question that an index answers: however long the queue, it is asked every few seconds.
+        Ok(()) => seen.outbox.next_due().await.map(|_| ()),
         Err(error) => Err(error),
     };
     let troubles = seen.watched.troubles();

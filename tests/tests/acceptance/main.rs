@@ -22,6 +22,7 @@ mod metrics;
 mod outbox;
 mod peers;
 mod plugins;
+mod polite;
 mod reload;
 mod rules;
 mod sandbox;

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::outbox::Postponed;
 use crate::outbox::look::{Filter, Line, Reader};
 use crate::outbox::state::State;
+use crate::rule::Priority;
 use crate::text::{count, one_line};
 
 /// A state that can be asked for.
@@ -117,6 +118,9 @@ fn as_text(line: &Line, now: Timestamp) -> String {
     if line.events > 1 {
         event.push_str(&format!(" and {} more", line.events - 1));
     }
+    if line.priority != Priority::Normal {
+        event.push_str(&format!(", {}", line.priority.name()));
+    }
     Columns {
         id: line.id(),
         state: line.state.name(),
@@ -194,6 +198,7 @@ pub(super) fn as_json(line: &Line) -> serde_json::Value {
         "event": line.event,
         "events": line.events,
         "subject": line.subject,
+        "priority": line.priority.name(),
         "message_id": line.message_id,
         "stored": line.stored.to_string(),
         "updated": line.updated.to_string(),
@@ -228,6 +233,7 @@ fn judgement_as_json(line: &Postponed) -> serde_json::Value {
         "event": line.event,
         "events": 1,
         "subject": null,
+        "priority": null,
         "message_id": null,
         "stored": line.received.to_string(),
         "updated": line.updated.to_string(),

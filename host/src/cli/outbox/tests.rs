@@ -11,7 +11,7 @@ use crate::event::EventKey;
 use crate::mail::NewMail;
 use crate::outbox::state::State;
 use crate::outbox::{Accepted, Attempt, Content, Document, Held, Outbox, Outcome, PutOff};
-use crate::rule::{Decision, Throttle, TraceEntry, TraceVerdict, Verdict};
+use crate::rule::{Decision, Priority, Throttle, TraceEntry, TraceVerdict, Verdict};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -96,6 +96,7 @@ fn furnished(dir: &Path) -> PathBuf {
                 subject: Some(mail.subject.clone()),
                 mails: vec![mail],
                 throttle: (Throttle::Digest, Duration::ZERO),
+                priority: Priority::Critical,
                 gathered: None,
             }],
         },

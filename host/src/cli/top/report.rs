@@ -10,6 +10,7 @@ use super::Look;
 use super::figures::{quantile, since, total};
 use super::samples::Samples;
 use crate::meter::names::{self, Family};
+use crate::rule::Priority;
 
 /// All of it. Times are seconds; rates are per second and absent after one look only.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +24,8 @@ pub(super) struct Report {
     pub(super) configuration_good: bool,
     pub(super) rates: IndexMap<&'static str, Option<f64>>,
     pub(super) queue: IndexMap<&'static str, State>,
+    /// Those that wait, by priority.
+    pub(super) lanes: IndexMap<&'static str, State>,
     pub(super) oldest_seconds: f64,
     pub(super) overdue_seconds: f64,
     pub(super) gathered: f64,
@@ -84,6 +87,10 @@ pub(super) struct Relay {
     pub(super) trouble: Option<String>,
     pub(super) sessions: f64,
     pub(super) sessions_limit: f64,
+    /// Mails a minute that it is given; absent: as many as there are.
+    pub(super) rate_limit: Option<f64>,
+    /// Times that it said that it gets too much.
+    pub(super) slowed: f64,
     pub(super) falls: f64,
 }
 
@@ -177,6 +184,7 @@ pub(super) fn report(daemon: &str, looks: &VecDeque<Look>) -> Report {
         configuration_good: get(&names::RELOAD) != Some(0.0),
         rates: rates(&seen),
         queue: queue(&seen),
+        lanes: Priority::ALL.into_iter().map(|priority| (priority.name(), lane(&seen, priority.name()))).collect(),
         oldest_seconds: seen.number(&names::AGE, &[]),
         overdue_seconds: seen.number(&names::OVERDUE, &[]),
         gathered: seen.number(&names::GATHERED, &[]),
@@ -196,6 +204,8 @@ pub(super) fn report(daemon: &str, looks: &VecDeque<Look>) -> Report {
             trouble: trouble(&seen, relay),
             sessions: seen.number(&names::RELAY_SESSIONS, &[("relay", relay)]),
             sessions_limit: seen.number(&names::RELAY_LIMIT, &[("relay", relay)]),
+            rate_limit: seen.now.get(&names::RELAY_RATE, &[("relay", relay)]),
+            slowed: seen.number(&names::RELAY_SLOWED, &[("relay", relay)]),
             falls: seen.number(&names::RELAY_FALLS, &[("relay", relay)]),
         }),
         plugins: seen.by(&names::PLUGIN_BENCHED, "plugin", |plugin| Plugin {
@@ -242,6 +252,13 @@ fn queue(seen: &Seen<'_>) -> IndexMap<&'static str, State> {
         oldest_seconds: seen.now.get(&names::OLDEST, &[("state", state)]),
     };
     states.into_iter().map(|state| (state, of(state))).collect()
+}
+
+fn lane(seen: &Seen<'_>, lane: &str) -> State {
+    State {
+        recipients: seen.number(&names::LANE, &[("lane", lane)]),
+        oldest_seconds: seen.now.get(&names::LANE_OLDEST, &[("lane", lane)]),
+    }
 }
 
 fn of_histogram(seen: &Seen<'_>, family: &'static Family, label: &str) -> Vec<Named<Times>> {

@@ -65,6 +65,14 @@ pub(super) fn lines(report: &Report) -> Vec<Line> {
             size(space.log_bytes)
         ),
     ));
+    if report.lanes.iter().any(|(lane, of)| *lane != "normal" && of.recipients > 0.0) {
+        let lanes = report.lanes.iter().map(|(lane, of)| {
+            let oldest = of.oldest_seconds.filter(|_| of.recipients > 0.0);
+            let oldest = oldest.map(|oldest| format!(" (oldest {})", seconds(oldest))).unwrap_or_default();
+            format!("{} {lane}{oldest}", digits(of.recipients))
+        });
+        lines.push(Line::new(Tone::Plain, format!("wait by priority: {}", lanes.collect::<Vec<_>>().join(", "))));
+    }
     lines.push(Line::new(Tone::Plain, ""));
     times(&mut lines, report);
     others(&mut lines, report);
@@ -147,11 +155,12 @@ fn times(lines: &mut Vec<Line>, report: &Report) {
 
 fn others(lines: &mut Vec<Line>, report: &Report) {
     if !report.relays.is_empty() {
-        let mut table = Table::new(&["MAIL SERVER", "STATE", "SESSIONS", "WENT DOWN"]);
+        let mut table = Table::new(&["MAIL SERVER", "STATE", "SESSIONS", "A MINUTE", "SLOWED", "WENT DOWN"]);
         for Named { name, of } in &report.relays {
             let state = if of.up { "up" } else { of.trouble.as_deref().unwrap_or("down") };
             let sessions = format!("{} of {}", digits(of.sessions), digits(of.sessions_limit));
-            table.row(&[name, state, &sessions, &digits(of.falls)]);
+            let rate = of.rate_limit.map_or_else(|| "no limit".to_owned(), digits);
+            table.row(&[name, state, &sessions, &rate, &digits(of.slowed), &digits(of.falls)]);
         }
         lines.push(Line::new(Tone::Plain, ""));
         push(lines, &table);

@@ -1,6 +1,7 @@
 //! The configuration as a whole: what is accepted, what it means, and what is said of mistakes.
 
 mod errors;
+mod limits;
 mod meaning;
 mod plugins;
 mod schema;

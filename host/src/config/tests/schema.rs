@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::super::decode::{Known, Section, known};
 use super::super::schema::config_schema;
-use super::super::{raw, raw_plugin, raw_rule, raw_velociraptor};
+use super::super::{raw, raw_limits, raw_plugin, raw_rule, raw_velociraptor};
 use super::*;
 
 fn names<S: Section>() -> Vec<String> {
@@ -15,6 +15,7 @@ pub(super) fn keys() -> Vec<String> {
         names::<raw::File>(),
         names::<raw::Smtp>(),
         names::<raw::Timeouts>(),
+        names::<raw_limits::SmtpLimits>(),
         names::<raw::Outbox>(),
         names::<raw_velociraptor::Velociraptor>(),
         names::<raw::Intake>(),

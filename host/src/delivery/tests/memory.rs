@@ -13,7 +13,8 @@ use super::super::queue::Queue;
 use crate::config::RetryPolicy;
 use crate::mail::Segment;
 use crate::meter::Meter;
-use crate::outbox::{Attempt, Job, JobRecipient, OutboxError};
+use crate::outbox::{Attempt, Job, JobRecipient, OutboxError, Wanted};
+use crate::rule::Priority;
 
 pub(super) fn retry() -> RetryPolicy {
     let waits = [30, 120, 300, 900, 1800, 3600].map(Duration::from_secs).to_vec();
@@ -39,6 +40,7 @@ pub(super) struct Row {
     pub(super) address: String,
     pub(super) state: State,
     pub(super) attempts: u32,
+    pub(super) reason: Option<String>,
     due: Timestamp,
 }
 
@@ -48,6 +50,7 @@ struct Mail {
     body: Arc<Vec<Segment>>,
     stored: Timestamp,
     epoch: i64,
+    priority: Priority,
 }
 
 #[derive(Default)]
@@ -60,6 +63,8 @@ struct Tables {
     index: HashMap<i64, Vec<usize>>,
     /// Claims of these mails are lost before the final dot.
     stolen: Vec<i64>,
+    /// Mails claimed so far, each time counted.
+    claims: usize,
 }
 
 /// The outbox's part, by its rules, on the paused clock.
@@ -97,12 +102,16 @@ impl Memory {
     }
 
     pub(super) fn add_mail(&self, to: &[&str], body: &[u8]) -> i64 {
+        self.add_urgent(Priority::Normal, to, body)
+    }
+
+    pub(super) fn add_urgent(&self, priority: Priority, to: &[&str], body: &[u8]) -> i64 {
         let now = self.now();
         let mut tables = self.tables.lock().unwrap();
         let id = i64::try_from(tables.mails.len()).unwrap() + 1;
         let head = format!("Message-ID: <m{id}@example.org>\r\nSubject: {id}\r\n").into_bytes();
         let body = Arc::new(vec![Segment::Bytes(body.to_vec())]);
-        tables.mails.insert(id, Mail { head, body, stored: now, epoch: 0 });
+        tables.mails.insert(id, Mail { head, body, stored: now, epoch: 0, priority });
         for address in to {
             let row = i64::try_from(tables.rows.len()).unwrap() + 1;
             let at = tables.rows.len();
@@ -114,6 +123,7 @@ impl Memory {
                 address: (*address).to_owned(),
                 state: State::Queued,
                 attempts: 0,
+                reason: None,
                 due: now,
             });
         }
@@ -149,6 +159,11 @@ impl Memory {
         self.tables.lock().unwrap().rows.iter().filter(|row| wanted(&row.state)).count()
     }
 
+    /// Mails claimed so far, each time counted.
+    pub(super) fn claims(&self) -> usize {
+        self.tables.lock().unwrap().claims
+    }
+
     pub(super) fn delivered(&self) -> usize {
         self.number(|state| matches!(state, State::Delivered(_)))
     }
@@ -172,20 +187,20 @@ impl Queue for Memory {
         &self.meter
     }
 
-    async fn claim(&self, limit: usize, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
+    async fn claim(&self, wanted: Wanted, now: Timestamp) -> Result<Vec<Job>, OutboxError> {
         let mut tables = self.tables.lock().unwrap();
         let tables = &mut *tables;
-        let due: Vec<i64> = tables
-            .waiting
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .map(|(_, row)| tables.rows[*row].mail)
-            .take(limit * 300)
-            .collect();
+        let due: Vec<i64> =
+            tables.waiting.iter().take_while(|(due, _)| *due <= now).map(|(_, row)| tables.rows[*row].mail).collect();
+        let mut left = Priority::ALL.map(|priority| wanted.of(priority));
         let mut jobs: Vec<Job> = Vec::new();
         for id in due {
-            if jobs.len() >= limit {
+            if left == [0; 3] {
                 break;
+            }
+            let left = &mut left[tables.mails[&id].priority as usize];
+            if *left == 0 {
+                continue;
             }
             let mut recipients = Vec::new();
             for at in &tables.index[&id] {
@@ -199,6 +214,8 @@ impl Queue for Memory {
             if recipients.is_empty() {
                 continue;
             }
+            *left -= 1;
+            tables.claims += 1;
             let mail = tables.mails.get_mut(&id).unwrap();
             mail.epoch += 1;
             let size = mail.head.len() as u64 + 2 + mail.body.iter().map(Segment::len).sum::<u64>();
@@ -212,6 +229,7 @@ impl Queue for Memory {
                 body: Arc::clone(&mail.body),
                 size,
                 stored: mail.stored,
+                priority: mail.priority,
             });
         }
         Ok(jobs)
@@ -249,6 +267,11 @@ impl Queue for Memory {
                 Attempt::Held(reason) => State::Held(reason),
                 Attempt::Released(due) => {
                     row.due = due;
+                    State::Queued
+                }
+                Attempt::Waits(due, reason) => {
+                    row.due = due;
+                    row.reason = Some(reason);
                     State::Queued
                 }
                 Attempt::Deferred(reason) => {

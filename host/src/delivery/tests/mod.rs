@@ -6,5 +6,6 @@ mod login;
 mod mailbox;
 mod memory;
 mod outage;
+mod polite;
 mod support;
 mod transactions;

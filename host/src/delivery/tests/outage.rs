@@ -15,13 +15,18 @@ use crate::outbox::OutboxError;
 
 type Run = JoinHandle<Result<Summary, OutboxError>>;
 
-fn daemon(queue: &Memory, config: SmtpConfig, server: &Pipes, retry: RetryPolicy) -> (watch::Sender<bool>, Run) {
+pub(super) fn daemon(
+    queue: &Memory,
+    config: SmtpConfig,
+    server: &Pipes,
+    retry: RetryPolicy,
+) -> (watch::Sender<bool>, Run) {
     let (stop, stopped) = watch::channel(false);
     let run = worker::run(queue.clone(), Arc::new(config), server.clone(), retry, Until::Stopped(stopped));
     (stop, tokio::spawn(run))
 }
 
-async fn end(stop: watch::Sender<bool>, run: Run) -> Summary {
+pub(super) async fn end(stop: watch::Sender<bool>, run: Run) -> Summary {
     stop.send(true).unwrap();
     run.await.unwrap().unwrap()
 }

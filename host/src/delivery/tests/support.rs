@@ -12,7 +12,7 @@ use super::super::classify::Phase;
 use super::super::connect::Dial;
 use super::super::session::{Cause, Fault, Stream};
 pub(super) use super::memory::{Memory, State, retry};
-use crate::config::{OnAmbiguous, SmtpConfig, Timeouts, TlsMode};
+use crate::config::{Limits, OnAmbiguous, SmtpConfig, Timeouts, TlsMode};
 
 impl Stream for DuplexStream {}
 
@@ -333,6 +333,9 @@ pub(super) fn config() -> SmtpConfig {
         root_ca: None,
         credentials: None,
         connections: 4,
+        rate: None,
+        limits: Limits::default(),
+        reserve: false,
         timeouts: Timeouts::default(),
         on_ambiguous: OnAmbiguous::Resend,
         helo: "client.example.org".to_owned(),

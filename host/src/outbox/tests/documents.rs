@@ -126,7 +126,7 @@ async fn an_outbox_of_the_third_schema_is_brought_up_with_what_is_in_it() {
     .unwrap();
     conn.close().await.unwrap();
     let error = Reader::open(&rig.database()).await.unwrap_err().to_string();
-    assert!(error.contains("has schema 3, this program needs 4"), "{error}");
+    assert!(error.contains("has schema 3, this program needs 5"), "{error}");
     let outbox = rig.open().await;
     assert_eq!(accept(&outbox, vec![simple(1, &["a@example.org"])], at(1)).await, [Receipt::Duplicate]);
     accept(&outbox, vec![simple(2, &["a@example.org"])], at(1)).await;

@@ -8,6 +8,7 @@ mod moves;
 mod outside;
 mod pages;
 mod postponed;
+mod priorities;
 mod retention;
 
 use std::collections::HashSet;
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::blob::BlobRef;
 use crate::config::{OutboxConfig, RetryPolicy};
-use crate::rule::{TraceEntry, TraceVerdict, Verdict};
+use crate::rule::{Priority, TraceEntry, TraceVerdict, Verdict};
 
 /// A folder for one outbox, which can be opened again and again.
 struct Rig {
@@ -104,6 +105,7 @@ fn outcome(rule: &str, verdict: Verdict, mails: Vec<NewMail>) -> Outcome {
         subject: mails.first().map(|mail| mail.subject.clone()),
         mails,
         throttle: (Throttle::Digest, Duration::ZERO),
+        priority: Priority::Normal,
         gathered: None,
     }
 }
@@ -216,4 +218,13 @@ fn gathering(number: u32, recipients: &[&str], attachments: Vec<Attachment>) -> 
     outcome.throttle = (Throttle::Digest, Duration::from_secs(60));
     outcome.gathered = Some(Gathered { view: format!("{{\"number\":{number}}}"), attachments });
     event(number, vec![outcome])
+}
+
+/// The priority of each rule of the model.
+fn urgency(rule: &str) -> Priority {
+    match rule {
+        "rare" | "digest" => Priority::Critical,
+        "slow" => Priority::Bulk,
+        _ => Priority::Normal,
+    }
 }

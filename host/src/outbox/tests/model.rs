@@ -102,6 +102,7 @@ struct Recipient {
 #[derive(Debug)]
 struct Mail {
     id: i64,
+    priority: Priority,
     recipients: Vec<Recipient>,
 }
 
@@ -188,10 +189,10 @@ impl World {
         }
     }
 
-    fn store(&mut self, name: String, recipients: usize, due: i64) {
+    fn store(&mut self, name: String, priority: Priority, recipients: usize, due: i64) {
         self.mail_ids += 1;
         let fresh = Recipient { state: State::Queued, attempts: 0, since: due, due, updated: self.now, epoch: 0 };
-        self.mails.insert(name, Mail { id: self.mail_ids, recipients: vec![fresh; recipients] });
+        self.mails.insert(name, Mail { id: self.mail_ids, priority, recipients: vec![fresh; recipients] });
     }
 
     async fn step(&mut self, op: Op) {
@@ -221,6 +222,7 @@ impl World {
         let all = names.iter().map(|name| mail(name, &ADDRESSES[..recipients]));
         let mut outcome = outcome(rule, verdict, if notify { all.collect() } else { vec![] });
         outcome.throttle = (mode, interval);
+        outcome.priority = urgency(rule);
         outcome.gathered = Some(Gathered { view: "{}".into(), attachments: vec![] });
         if !notify {
             return outcome;
@@ -232,7 +234,7 @@ impl World {
             Slot::Send(due) => {
                 for name in names {
                     let name = format!("{name}@bewit.test");
-                    self.store(name.clone(), recipients, due.as_millisecond());
+                    self.store(name.clone(), urgency(rule), recipients, due.as_millisecond());
                     self.events.get_mut(&number).unwrap().mails.push(name);
                 }
             }
@@ -352,11 +354,17 @@ impl World {
             .iter()
             .filter_map(|(name, mail)| {
                 let first = mail.recipients.iter().filter(|recipient| due(recipient)).map(|r| r.due).min()?;
-                Some((first, mail.id, name.clone()))
+                Some((mail.priority, first, mail.id, name.clone()))
             })
             .collect();
         wanted.sort();
-        wanted.truncate(limit);
+        let mut left = [limit; 3];
+        wanted.retain(|(priority, ..)| {
+            let left = &mut left[*priority as usize];
+            let takes = *left > 0;
+            *left = left.saturating_sub(1);
+            takes
+        });
         let jobs = self.outbox.claim(limit, time(now)).await.unwrap();
         let names: Vec<_> = jobs.iter().map(|job| job.message_id.clone()).collect();
         assert_eq!(names, wanted.into_iter().map(|(.., name)| name).collect::<Vec<_>>());
@@ -415,6 +423,7 @@ impl World {
                     2 | 3 => Attempt::Deferred("451 later".into()),
                     4 => Attempt::Failed("550 no".into()),
                     5 => Attempt::Held("lost".into()),
+                    _ if index % 2 == 0 => Attempt::Waits(time(self.now + 10_000), "its turn comes".into()),
                     _ => Attempt::Released(time(self.now + 10_000)),
                 };
                 (job.recipients[index].id, attempt)
@@ -432,7 +441,7 @@ impl World {
         for (&index, (_, attempt)) in chosen.iter().zip(&attempts) {
             let recipient = Self::of(mails, &job, index).unwrap();
             recipient.updated = now;
-            recipient.attempts += u32::from(!matches!(attempt, Attempt::Released(_)));
+            recipient.attempts += u32::from(!matches!(attempt, Attempt::Released(_) | Attempt::Waits(..)));
             recipient.state = match attempt {
                 Attempt::Delivered(_) => State::Delivered,
                 Attempt::Failed(_) => State::Failed,
@@ -440,7 +449,7 @@ impl World {
                 Attempt::Deferred(_) if now - recipient.since >= GIVE_UP => State::Failed,
                 // When exactly is the jitter's; `compare` takes it over.
                 Attempt::Deferred(_) => State::Deferred,
-                Attempt::Released(due) => {
+                Attempt::Released(due) | Attempt::Waits(due, _) => {
                     recipient.due = due.as_millisecond();
                     State::Queued
                 }
@@ -495,7 +504,7 @@ impl World {
         };
         self.outbox.close_digest("digest", &items, mails.clone(), time(self.now)).await.unwrap();
         for mail in &mails {
-            self.store(mail.message_id.clone(), mail.recipients.len(), self.now);
+            self.store(mail.message_id.clone(), urgency("digest"), mail.recipients.len(), self.now);
         }
         for number in open {
             self.events.get_mut(&number).unwrap().gathered = Some(Some(self.digests.len()));

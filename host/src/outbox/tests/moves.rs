@@ -297,24 +297,3 @@ async fn a_stored_mail_that_is_damaged_does_not_block_the_others() {
     );
     outbox.close().await;
 }
-
-#[tokio::test]
-async fn claims_stay_cheap_with_many_queued() {
-    let rig = Rig::new();
-    let outbox = rig.open().await;
-    accept(&outbox, (0..200).map(|number| simple(number, &["a@example.org"])).collect(), at(0)).await;
-    let plan: String = {
-        use sqlx::{ConnectOptions, Row};
-        let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(rig.database()).connect().await.unwrap();
-        sqlx::query("EXPLAIN QUERY PLAN SELECT mail FROM recipient WHERE next_at <= ? ORDER BY next_at, mail")
-            .bind(1)
-            .fetch_all(&mut conn)
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| row.get::<String, _>(3) + "\n")
-            .collect()
-    };
-    assert!(plan.contains("COVERING INDEX recipient_due") && !plan.contains("TEMP B-TREE"), "{plan}");
-    outbox.close().await;
-}

@@ -224,11 +224,13 @@ async fn an_outbox_of_the_first_schema_is_brought_up_with_what_is_in_it() {
         &rig,
         "DROP TABLE postponed; DROP TABLE line_blob; DROP TABLE line; DROP TABLE document; DROP TABLE artifact;
          DROP INDEX event_client; DROP INDEX event_flow; DROP INDEX decision_rule; DROP INDEX decision_verdict;
-         DROP INDEX mail_rule; DROP INDEX recipient_address; DROP INDEX recipient_state; PRAGMA user_version = 1",
+         DROP INDEX mail_rule; DROP INDEX recipient_address; DROP INDEX recipient_state; DROP INDEX recipient_due;
+         ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE gathered DROP COLUMN priority;
+         CREATE INDEX recipient_due ON recipient (next_at, mail) WHERE next_at IS NOT NULL; PRAGMA user_version = 1",
     )
     .await;
     let error = Reader::open(&rig.database()).await.unwrap_err().to_string();
-    assert!(error.contains("has schema 1, this program needs 4"), "{error}");
+    assert!(error.contains("has schema 1, this program needs 5"), "{error}");
     let outbox = rig.open().await;
     accept(&outbox, vec![held(2, vec![], vec![], vec![put_off("rule", true)])], at(1)).await;
     assert_eq!(outbox.claim(10, at(1)).await.unwrap().len(), 1);
