@@ -183,7 +183,7 @@ impl Queue for Memory {
     }
 
     async fn changed(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     fn read<T>(&self, job: &Job, take: impl FnOnce(&mut dyn Read) -> T) -> T {

@@ -1,5 +1,7 @@
 //! Figures beside their goals: one table for people, and a file for `cargo xtask bench`, which puts all of them together.
 
+#![allow(clippy::print_stdout, reason = "a terminal is what it talks to")]
+
 use serde_json::{Value, json};
 
 use super::median;

@@ -17,7 +17,7 @@ pub(crate) struct Plot {
 
 /// Pixels of a panel, and of its margins: left, right, top, bottom.
 const PANEL: (f64, f64) = (400.0, 300.0);
-const MARGIN: (f64, f64, f64, f64) = (56.0, 16.0, 56.0, 44.0);
+const MARGIN: (f64, f64, f64, f64) = (56.0, 32.0, 56.0, 44.0);
 
 /// Colours of lines on light ground and on dark; no two differ in colour alone (see [`MARKS`]).
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.t{font-weight:600}.g{stroke:#d0d7de}\
@@ -79,11 +79,13 @@ fn panel(out: &mut String, below: &str, plot: &Plot) {
         let path: Vec<String> =
             line.points.iter().map(|(at, value)| format!("{:.1} {:.1}", x(*at), y(*value))).collect();
         let _ = write!(out, "<path class=\"l s{at}\"{} d=\"M{}\"/>", MARKS[at % 2], path.join("L"));
-        for (over, value) in &line.points {
+        for (number, (over, value)) in line.points.iter().enumerate() {
             let (x, y) = (x(*over), y(*value));
             let _ = write!(out, "<circle class=\"m{at}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>");
-            let _ =
-                write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", y - 8.0, figure(*value));
+            // The first one's figure must not stand on the axis.
+            let anchor = if number == 0 { "start" } else { "middle" };
+            let (up, figure) = (y - 8.0, figure(*value));
+            let _ = write!(out, "<text x=\"{x:.1}\" y=\"{up:.1}\" text-anchor=\"{anchor}\">{figure}</text>");
         }
         let key = left + 160.0 * at as f64;
         let _ = write!(out, "<path class=\"l s{at}\"{} d=\"M{key} 38h24\"/>", MARKS[at % 2]);
