@@ -132,7 +132,7 @@ fn attachments_of_a_sent_mail_can_be_opened() {
 
 /// A daemon with a page behind a token, and a relay that does not want mail yet.
 fn waiting(env: &TestEnv) -> (Daemon<'_>, SocketAddr, SmtpSink) {
-    let sink = SmtpSink::decent().first(2, Phase::Mail, Action::reply("451 4.3.2 later")).start();
+    let sink = SmtpSink::decent().first(2, Phase::Mail, Action::reply("450 4.1.8 later")).start();
     let address = free_address();
     let web = format!("\n[web]\nlisten = \"{address}\"\ntoken_file = \"token\"");
     env.config(&Site::smtp(sink.port()).retry("1 h").more(&web));
@@ -151,7 +151,7 @@ fn only_the_operator_retries_and_cancels() {
     assert_eq!(entries(&get(address, "/mailbox?state=deferred")), 2);
     let page = get(address, "/mailbox/mail?id=1");
     let seen = words(&page.body);
-    assert!(seen.contains("451 4.3.2 later") && seen.contains("Log in to try again"), "{seen}");
+    assert!(seen.contains("450 4.1.8 later") && seen.contains("Log in to try again"), "{seen}");
     assert!(!page.body.contains("/mailbox/act"), "no buttons without the token");
     let queued = env.recipients();
     let target = |n: usize| queued[n].id.clone();
