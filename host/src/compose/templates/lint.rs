@@ -1,7 +1,7 @@
 //! What HTML of a mail may hold. Looked at once, when templates are loaded: at the samples, and at values that try to
 //! break out of their place. Escaping does the rest at every render.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Values that break out of a place that is not quoted, or that are no link.
 pub(super) const PROBES: [Probe; 2] = [Probe::Appended("\"'><bewit-probe> onbewit=1 "), Probe::Whole("bewit-probe:1")];
@@ -60,8 +60,19 @@ pub(super) fn check(html: &str) -> Result<(), Finding> {
 struct Seen<'a> {
     /// How many elements of a name are open.
     open: BTreeMap<&'static str, i64>,
-    /// Styles that are harmless: a table has the same one in each of its cells.
+    /// Tags that are harmless, as they are written, with what they open or close: a table has the same ones in each of its
+    /// cells.
+    tags: HashMap<&'a str, Option<(&'static str, i64)>>,
+    /// Styles that are harmless.
     styles: HashSet<&'a str>,
+}
+
+impl Seen<'_> {
+    fn count(&mut self, paired: Option<(&'static str, i64)>) {
+        if let Some((name, change)) = paired {
+            *self.open.entry(name).or_default() += change;
+        }
+    }
 }
 
 fn scan<'a>(html: &'a str, seen: &mut Seen<'a>) -> Result<(), Finding> {
@@ -80,6 +91,13 @@ fn scan<'a>(html: &'a str, seen: &mut Seen<'a>) -> Result<(), Finding> {
             at = start + 4 + end + mark;
             continue;
         }
+        // The same text up to a bracket that has ended a tag is the same tag.
+        let written = memchr::memchr(b'>', rest.as_bytes()).and_then(|end| rest.get(..=end)).unwrap_or_default();
+        if let Some(paired) = seen.tags.get(written).copied() {
+            at = start + written.len();
+            seen.count(paired);
+            continue;
+        }
         let Some(tag) = Tag::parse(rest) else {
             at = start + 1;
             continue;
@@ -87,8 +105,11 @@ fn scan<'a>(html: &'a str, seen: &mut Seen<'a>) -> Result<(), Finding> {
         at = start + tag.length;
         check_tag(&tag, seen)?;
         let name = tag.name.to_ascii_lowercase();
-        if let Some(paired) = PAIRED.iter().find(|paired| **paired == name) {
-            *seen.open.entry(paired).or_default() += if tag.closing { -1 } else { i64::from(!tag.empty) };
+        let paired = PAIRED.iter().find(|paired| **paired == name).copied();
+        let paired = paired.map(|paired| (paired, if tag.closing { -1 } else { i64::from(!tag.empty) }));
+        seen.count(paired);
+        if name != "style" && tag.length == written.len() {
+            seen.tags.insert(written, paired);
         }
         if name == "style" && !tag.closing {
             let rest = html.get(at..).unwrap_or_default();
