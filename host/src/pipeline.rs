@@ -95,8 +95,7 @@ impl Pipeline {
         .await?;
         let keys: Vec<EventKey> = examined.iter().filter_map(Examined::key).cloned().collect();
         let known = if keys.is_empty() { HashSet::new() } else { self.outbox.known(&keys).await? };
-        let fates: Vec<Option<Fate>> = examined.iter().map(Examined::fate).collect();
-        let rejected = examined.iter().map(Examined::reason).collect();
+        let rejected: Vec<Option<String>> = examined.iter().map(Examined::reason).collect();
 
         let known = Arc::new(known);
         let rows = RowReader::new(folder);
@@ -124,14 +123,15 @@ impl Pipeline {
             accepted.extend(judged.into_iter().map(|content| Accepted { source: source.clone(), content }));
         }
 
+        let reasons = rejected.clone();
         let store = Box::pin(async move {
             let receipts = self.outbox.accept(accepted, position, now).await?;
             fault::point("before_ack");
             let mut receipts = receipts.into_iter();
-            Ok(fates
+            Ok(reasons
                 .into_iter()
-                .map(|fate| match (receipts.next(), fate) {
-                    (_, Some(rejected)) => rejected,
+                .map(|rejected| match (receipts.next(), rejected) {
+                    (_, Some(reason)) => Fate::Rejected(reason),
                     (Some(Receipt::Stored) | None, None) => Fate::Stored,
                     (Some(Receipt::Duplicate), None) => Fate::Duplicate,
                     (Some(Receipt::Conflict), None) => Fate::Conflict,
@@ -221,11 +221,6 @@ impl Examined {
             Self::Event { .. } => None,
             Self::Rejected { reason, .. } => Some(reason.clone()),
         }
-    }
-
-    /// The fate of a rejected line; an event's is the outbox's to tell.
-    fn fate(&self) -> Option<Fate> {
-        self.reason().map(Fate::Rejected)
     }
 }
 

@@ -126,7 +126,8 @@ fn text_part(kind: &str, content: &str) -> Part {
 fn normalised(content: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(content);
     // Hardly any text has one of them; 0xc2 and 0xe2 are the first octets of U+0085, U+2028 and U+2029.
-    if memchr::memchr3(b'\r', 0xc2, 0xe2, content.as_bytes()).is_some() || content.contains('\0') {
+    let octets = content.as_bytes();
+    if memchr::memchr3(b'\r', 0xc2, 0xe2, octets).is_some() || memchr::memchr(0, octets).is_some() {
         for (from, to) in
             [("\r\n", "\n"), ("\r", "\n"), ("\u{85}", "\n"), ("\u{2028}", "\n"), ("\u{2029}", "\n"), ("\0", "\u{2400}")]
         {

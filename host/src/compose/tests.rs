@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
+use crate::compose::language::Language;
 use crate::compose::view::{Fact, Layout, Outcome};
 use crate::event::line::{LineLimits, admit};
 use crate::event::parse::parse;
+use crate::locale::LocaleConfig;
 use crate::plugin::registry::Plugins;
 use crate::rule::Verdict;
 use crate::rule::decide::decide;
@@ -552,4 +554,26 @@ fn a_mail_that_cannot_be_written_becomes_a_short_one() {
     assert!(draft.text.contains("F.X.H") && draft.text.contains("could not be written as usual"), "{}", draft.text);
     assert!(draft.html.unwrap().contains("ws.example"));
     assert_eq!(draft.subject, "ws.example finished collecting A (+ 1 more)");
+}
+
+/// A subject that names only these is written without the rest of the view, so they must be what the whole view has.
+#[test]
+fn the_head_of_a_view_is_that_of_the_whole() {
+    let (rule, locale) = (rule(""), Locale::new(Language::clone(language::english()), &LocaleConfig::default()));
+    let mut tried = 0;
+    for (_, text) in crate::event::samples() {
+        for line in text.lines() {
+            let event = crate::event::read(line.as_bytes(), &LineLimits::default()).unwrap();
+            let decision = decide(&rule, &event);
+            let head = serde_json::to_value(build::head(&locale, None, &rule, &event, now())).unwrap();
+            let whole =
+                serde_json::to_value(build::view(&locale, None, &rule, &event, Some(&decision), now())).unwrap();
+            for field in build::HEAD {
+                assert_eq!(head[field], whole[field], "{field}");
+                assert!(whole.get(field).is_some(), "there is no field {field}");
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 3);
 }

@@ -1,5 +1,5 @@
-//! What HTML of a mail may hold. Looked at once, when templates are loaded: at the samples, and at values that try to
-//! break out of their place. Escaping does the rest at every render.
+//! What HTML of a mail may hold. Looked at when templates are loaded, at the samples, and at values that try to break out
+//! of their place; and a site's own at each mail. Escaping does the rest at every render.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
